@@ -1,0 +1,17 @@
+//! The contract of a container: pure types and parsers, shared by the half inside the container
+//! (`disco`) and the half outside (`cake`, `host`).
+//!
+//! Nothing here reads a file, opens a socket or starts a process, and nothing here imports another
+//! module of ours. Reading order: [`text`] turns bytes into a tree, [`tree`] merges and looks up,
+//! [`schema`] judges, [`rule`] says what happens then; [`exit`], [`signal`], [`duration`] and
+//! [`problem`] are the small vocabulary of all of them.
+
+pub mod duration;
+pub mod exit;
+pub mod problem;
+pub mod rule;
+pub mod schema;
+pub mod signal;
+pub mod suggest;
+pub mod text;
+pub mod tree;

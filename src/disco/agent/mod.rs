@@ -1,0 +1,4 @@
+//! x
+pub mod backoff;
+pub mod http;
+pub mod sources;

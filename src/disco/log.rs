@@ -1,0 +1,441 @@
+//! The subscriber behind `tracing`: one line on stderr per event, as text or JSON.
+//!
+//! Each event is formatted into a buffer on the stack and written with one `write`, so that lines of
+//! init, agent and command never mix within a line, and so that PID 1 allocates nothing to log.
+//! stdout belongs to the command; nothing here ever writes there.
+
+use std::fmt::{self, Write as _};
+use std::io::IsTerminal as _;
+use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::field::{Field, Visit};
+use tracing::{Metadata, Subscriber, span};
+
+use crate::contract::suggest;
+
+/// Longest line; what is longer is cut and ends in `…`.
+const MAX_LINE: usize = 8192;
+
+/// Verbosity, from nothing but broken promises to everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// Broken promises.
+    Error = 1,
+    /// Degraded, retrying.
+    Warn = 2,
+    /// A few lines per life of a container.
+    Info = 3,
+    /// Decisions, and why something waits.
+    Debug = 4,
+    /// Everything.
+    Trace = 5,
+}
+
+impl Level {
+    /// Parses the names and numbers of the seed (Python's `logging`), in any case, and `TRACE`.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const NAMES: &[&str] = &["trace", "debug", "info", "warning", "error", "critical"];
+        if let Ok(number) = text.parse::<u32>() {
+            return Ok(match number {
+                0..10 => Self::Trace,
+                10..20 => Self::Debug,
+                20..30 => Self::Info,
+                30..40 => Self::Warn,
+                _ => Self::Error,
+            });
+        }
+        match text.to_ascii_lowercase().as_str() {
+            "trace" | "notset" => Ok(Self::Trace),
+            "debug" => Ok(Self::Debug),
+            "info" => Ok(Self::Info),
+            "warning" | "warn" => Ok(Self::Warn),
+            "error" | "critical" | "fatal" => Ok(Self::Error),
+            other => Err(format!(
+                "unknown log level `{text}`{}; expected one of {} or a number such as 10",
+                suggest::hint(other, NAMES.iter().copied()),
+                NAMES.join(", ")
+            )),
+        }
+    }
+
+    fn of(level: &tracing::Level) -> Self {
+        match *level {
+            tracing::Level::ERROR => Self::Error,
+            tracing::Level::WARN => Self::Warn,
+            tracing::Level::INFO => Self::Info,
+            tracing::Level::DEBUG => Self::Debug,
+            tracing::Level::TRACE => Self::Trace,
+        }
+    }
+}
+
+/// The form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `TIME LEVEL disco: message key=value`, coloured on a terminal.
+    Text,
+    /// One object per line: `time`, `level`, `message`, then the fields.
+    Json,
+}
+
+static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
+static STYLE: OnceLock<Style> = OnceLock::new();
+
+#[derive(Clone, Copy)]
+struct Style {
+    format: Format,
+    colour: bool,
+}
+
+/// Installs the subscriber. A second call changes level and nothing else.
+pub fn install(level: Level, format: Format) {
+    LEVEL.store(level as u8, Ordering::Relaxed);
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colour = !plain && !dumb && std::io::stderr().is_terminal();
+    if STYLE.set(Style { format, colour }).is_ok() {
+        // It can only be set once, which this branch ensures.
+        let _ = tracing::subscriber::set_global_default(Stderr);
+    }
+}
+
+/// Whether events of this level are logged.
+#[must_use]
+pub fn enabled(level: Level) -> bool {
+    level as u8 <= LEVEL.load(Ordering::Relaxed)
+}
+
+struct Stderr;
+
+impl Subscriber for Stderr {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // Libraries speak of connections and handshakes, at times with URLs in them.
+        metadata.target().starts_with("layer_cake") && enabled(Level::of(metadata.level()))
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        // No spans are used; any identifier will do.
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let style = STYLE.get().copied().unwrap_or(Style {
+            format: Format::Text,
+            colour: false,
+        });
+        let mut line = Line::new();
+        let level = Level::of(event.metadata().level());
+        match style.format {
+            Format::Text => text(&mut line, level, style.colour, |visit| event.record(visit)),
+            Format::Json => json(&mut line, level, |visit| event.record(visit)),
+        }
+        line.finish(style.format);
+        line.send();
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+fn text(line: &mut Line, level: Level, colour: bool, record: impl Fn(&mut dyn Visit)) {
+    let (name, paint) = match level {
+        Level::Error => ("ERROR", "\x1b[31m"),
+        Level::Warn => ("WARN ", "\x1b[33m"),
+        Level::Info => ("INFO ", "\x1b[32m"),
+        Level::Debug => ("DEBUG", "\x1b[34m"),
+        Level::Trace => ("TRACE", "\x1b[35m"),
+    };
+    let (paint, reset) = if colour { (paint, "\x1b[0m") } else { ("", "") };
+    // Writing to a Line cannot fail: what does not fit is cut.
+    let _ = write!(line, "{} {paint}{name}{reset} disco: ", Now);
+    record(&mut TextFields {
+        line,
+        message: true,
+    });
+    record(&mut TextFields {
+        line,
+        message: false,
+    });
+}
+
+fn json(line: &mut Line, level: Level, record: impl Fn(&mut dyn Visit)) {
+    let name = match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    // Writing to a Line cannot fail: what does not fit is cut.
+    let _ = write!(line, "{{\"time\":\"{Now}\",\"level\":\"{name}\"");
+    record(&mut JsonFields { line });
+}
+
+/// Writes the message in a first pass, ` key=value` for the rest in a second.
+struct TextFields<'a> {
+    line: &'a mut Line,
+    message: bool,
+}
+
+impl Visit for TextFields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let name = field.name();
+        // Writing to a Line cannot fail: what does not fit is cut.
+        let _ = match (name == "message", self.message) {
+            (true, true) => write!(self.line, "{value:?}"),
+            (false, false) => write!(self.line, " {name}={value:?}"),
+            _ => Ok(()),
+        };
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        // Quoted only where a blank would blur the end.
+        if field.name() == "message" || value.contains([' ', '\n', '"']) {
+            let plain = format_args!("{value}");
+            let quoted: &dyn fmt::Debug = if field.name() == "message" {
+                &plain
+            } else {
+                &value
+            };
+            self.record_debug(field, quoted);
+        } else {
+            self.record_debug(field, &format_args!("{value}"));
+        }
+    }
+}
+
+struct JsonFields<'a> {
+    line: &'a mut Line,
+}
+
+impl Visit for JsonFields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = write!(self.line, ",\"{}\":\"", field.name());
+        let _ = write!(Escaped(self.line), "{value:?}");
+        let _ = self.line.write_str("\"");
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        let _ = write!(self.line, ",\"{}\":{value}", field.name());
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        let _ = write!(self.line, ",\"{}\":{value}", field.name());
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        let _ = write!(self.line, ",\"{}\":{value}", field.name());
+    }
+}
+
+/// Escapes as JSON asks for.
+struct Escaped<'a>(&'a mut Line);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            match c {
+                '"' => self.0.write_str("\\\""),
+                '\\' => self.0.write_str("\\\\"),
+                '\n' => self.0.write_str("\\n"),
+                c if c < ' ' || c == '\u{7f}' => write!(self.0, "\\u{:04x}", u32::from(c)),
+                c => self.0.write_char(c),
+            }?;
+        }
+        Ok(())
+    }
+}
+
+/// A line under construction, on the stack.
+struct Line {
+    bytes: [u8; MAX_LINE],
+    len: usize,
+    cut: bool,
+}
+
+/// Room for what closes a line: the ellipsis, a quote, a brace, the newline.
+const RESERVE: usize = 8;
+
+impl Line {
+    fn new() -> Self {
+        Self {
+            bytes: [0; MAX_LINE],
+            len: 0,
+            cut: false,
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if let Some(free) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            free.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
+    }
+
+    fn finish(&mut self, format: Format) {
+        match (format, self.cut) {
+            (Format::Text, false) => self.push(b"\n"),
+            (Format::Text, true) => self.push("…\n".as_bytes()),
+            (Format::Json, false) => self.push(b"}\n"),
+            // Only a message is ever that long, and it is a string that is still open.
+            (Format::Json, true) => self.push("…\"}\n".as_bytes()),
+        }
+    }
+
+    fn send(&self) {
+        let mut rest = self.bytes.get(..self.len).unwrap_or_default();
+        let stderr = stderr();
+        while !rest.is_empty() {
+            match nix::unistd::write(stderr, rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(nix::errno::Errno::EINTR) => {}
+                // Nobody listens: there is no better place to say so.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.cut {
+            return Ok(());
+        }
+        let room = MAX_LINE - RESERVE - self.len.min(MAX_LINE - RESERVE);
+        let mut end = text.len().min(room);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.cut = end < text.len();
+        self.push(text.as_bytes().get(..end).unwrap_or_default());
+        Ok(())
+    }
+}
+
+fn stderr() -> BorrowedFd<'static> {
+    crate::sys::stderr()
+}
+
+/// The time as RFC 3339 in UTC with milliseconds.
+struct Now;
+
+impl fmt::Display for Now {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let (days, seconds) = (now.as_secs() / 86400, now.as_secs() % 86400);
+        let (year, month, day) = civil(days);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60,
+            now.subsec_millis()
+        )
+    }
+}
+
+/// Year, month and day of a number of days since 1970, by Howard Hinnant's `civil_from_days`
+/// (public domain), for days after 1970 only.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let of_era = shifted % 146_097;
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, day)
+}
+
+/// A panic is a defect, of which the container must learn more than a status: says where, and ends
+/// the process with the documented code in place of a core dump.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info
+            .location()
+            .map_or_else(String::new, ToString::to_string);
+        tracing::error!("internal error at {place}; please report it");
+        #[cfg(panic = "abort")]
+        crate::sys::exit_now(crate::contract::exit::FAILED);
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c2_names_and_numbers_of_the_seed_in_any_case() {
+        for (text, level) in [
+            ("DEBUG", Level::Debug),
+            ("debug", Level::Debug),
+            ("10", Level::Debug),
+            ("Warning", Level::Warn),
+            ("WARN", Level::Warn),
+            ("CRITICAL", Level::Error),
+            ("50", Level::Error),
+            ("20", Level::Info),
+            ("0", Level::Trace),
+        ] {
+            assert_eq!(Level::parse(text), Ok(level), "{text}");
+        }
+        assert!(
+            Level::parse("DEBGU")
+                .unwrap_err()
+                .contains("did you mean `debug`?")
+        );
+    }
+
+    #[test]
+    fn days_become_dates() {
+        for (days, date) in [
+            (0, (1970, 1, 1)),
+            (59, (1970, 3, 1)),
+            (11_016, (2000, 2, 29)),
+            (20_778, (2026, 11, 21)),
+            (47_540, (2100, 2, 28)),
+            (47_541, (2100, 3, 1)),
+        ] {
+            assert_eq!(civil(days), date);
+        }
+    }
+
+    #[test]
+    fn long_lines_are_cut_at_a_character_and_closed() {
+        for format in [Format::Text, Format::Json] {
+            let mut line = Line::new();
+            let _ = write!(line, "{}", "é".repeat(MAX_LINE));
+            line.finish(format);
+            let text = std::str::from_utf8(&line.bytes[..line.len]).unwrap();
+            assert!(text.ends_with(if format == Format::Text {
+                "é…\n"
+            } else {
+                "é…\"}\n"
+            }));
+        }
+    }
+
+    #[test]
+    fn json_escapes_quotes_and_control_characters() {
+        let mut line = Line::new();
+        let _ = write!(Escaped(&mut line), "a\"\\\n\t\u{1b}é");
+        assert_eq!(
+            &line.bytes[..line.len],
+            "a\\\"\\\\\\n\\u0009\\u001bé".as_bytes()
+        );
+    }
+}

@@ -1,0 +1,4 @@
+//! x
+pub mod agent;
+pub mod log;
+pub mod settings;

@@ -1,0 +1,279 @@
+//! Settings as needed: checked once, before anything starts, with all problems at once.
+//!
+//! Pure apart from the settings file, which [`load`] reads. Each section has its own file; secrets
+//! are wrapped so that no log can show them.
+
+pub mod consul;
+pub mod env;
+pub mod etcd;
+pub mod flat;
+pub mod http;
+pub mod raw;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use consul::{Consistency, ConsulSettings};
+pub use env::EnvSettings;
+pub use etcd::{Api, EtcdSettings};
+pub use flat::FlatSettings;
+pub use http::{Endpoint, HttpSettings, Secret, TokenSource};
+
+use crate::contract::problem::Problem;
+use crate::disco::log;
+use raw::{Raw, Section};
+
+/// Where the settings file is looked for when `-c` names none.
+pub const DEFAULT_FILE: &str = "/usr/share/layercake/disco.conf";
+/// Where schemas, rules and handlers are looked for when `disco.path` names nothing.
+pub const DEFAULT_PATH: &str = "/usr/share/layercake";
+/// The variable that holds settings; removed from the environment of everything disco starts.
+pub const VARIABLE: &str = "DISCO_CFG";
+
+/// Whether init stays beside the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Supervise as PID 1 or when something must outlive configuration, else exec.
+    Auto,
+    /// Init forks the command and stays.
+    Supervise,
+    /// Init becomes the command; no process of disco remains.
+    Exec,
+}
+
+/// How the values of a key-value store are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decode {
+    /// Every value is a string; the schema decides what else it may be.
+    String,
+    /// A value that is JSON is that JSON, any other a string.
+    Json,
+    /// Every value is YAML.
+    Yaml,
+}
+
+const DECODE: &[(&str, Decode)] = &[
+    ("string", Decode::String),
+    ("json", Decode::Json),
+    ("yaml", Decode::Yaml),
+];
+
+/// A source to read, in declared order.
+#[derive(Debug, Clone)]
+pub enum SourceSettings {
+    /// A file or a directory.
+    Flat(FlatSettings),
+    /// Consul's key-value store, and services from its catalog.
+    Consul(ConsulSettings),
+    /// etcd, v3 or v2.
+    Etcd(EtcdSettings),
+    /// Environment variables.
+    Env(EnvSettings),
+}
+
+/// Everything disco is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What is logged at all.
+    pub log_level: Option<log::Level>,
+    /// How it is logged.
+    pub log_format: log::Format,
+    /// Directories of schemas, rules and handlers, in order.
+    pub path: Vec<PathBuf>,
+    /// Unit of every pause: handler re-dispatch, and the base of retries. Default 1 s.
+    pub interval: Duration,
+    /// Failures of one handler with the same data that end the container; 0 is no limit. Default 5.
+    pub fail_limit: u32,
+    /// Time limit of a handler; `None` is no limit. Default 60 s.
+    pub handler_timeout: Option<Duration>,
+    /// Variables of the container that handlers get beside PATH.
+    pub handler_env: Vec<String>,
+    /// Longest wait for the configuration; `None`, the default, waits for ever.
+    pub deadline: Option<Duration>,
+    /// Supervise or exec.
+    pub mode: Mode,
+    /// From the stop signal to KILL for the command; `None`, the default, leaves it to the runtime.
+    pub stop_timeout: Option<Duration>,
+    /// What processes left behind get between TERM and KILL. Default 5 s.
+    pub drain: Duration,
+    /// In declared order.
+    pub sources: Vec<SourceSettings>,
+}
+
+const SECTIONS: &[&str] = &["disco", "flat", "consul", "etcd", "env"];
+
+/// Reads `DISCO_CFG` and the settings file.
+///
+/// # Errors
+/// Every problem of both.
+pub fn load(
+    file: Option<&Path>,
+    variable: Option<&OsStr>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut raw = Raw::default();
+    match std::fs::read(file.unwrap_or(Path::new(DEFAULT_FILE))) {
+        Ok(bytes) => raw.add_file(
+            file.unwrap_or(Path::new(DEFAULT_FILE)),
+            &bytes,
+            &mut problems,
+        ),
+        // The default file is optional (conformance 4); one that was named is not.
+        Err(error) => {
+            if let Some(file) = file {
+                problems
+                    .push(Problem::new(format!("cannot read the settings: {error}")).in_file(file));
+            }
+        }
+    }
+    if let Some(text) = variable {
+        raw.add_environment(text, &mut problems);
+    }
+    check(&raw, environment, problems)
+}
+
+fn check(
+    raw: &Raw,
+    environment: &dyn Fn(&str) -> Option<String>,
+    mut problems: Vec<Problem>,
+) -> Result<Settings, Vec<Problem>> {
+    problems.extend(raw.unknown_sections(SECTIONS));
+    let section = raw.section("disco", environment);
+    let mut settings = general(&section);
+    problems.extend(section.finish());
+    for name in raw.sections() {
+        let section = raw.section(name, environment);
+        settings.sources.push(match name {
+            "flat" => SourceSettings::Flat(flat::read(&section)),
+            "consul" => SourceSettings::Consul(consul::read(&section)),
+            "etcd" => SourceSettings::Etcd(etcd::read(&section)),
+            "env" => SourceSettings::Env(env::read(&section)),
+            _ => continue,
+        });
+        problems.extend(section.finish());
+    }
+    if problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(problems)
+    }
+}
+
+fn general(section: &Section<'_>) -> Settings {
+    let path = section
+        .text("path")
+        .unwrap_or_else(|| DEFAULT_PATH.to_owned());
+    let interval = section.duration("interval", Duration::from_secs(1));
+    Settings {
+        log_level: section.parsed("log_level", log::Level::parse),
+        log_format: section.choice(
+            "log_format",
+            &[("text", log::Format::Text), ("json", log::Format::Json)],
+            log::Format::Text,
+        ),
+        path: path
+            .split(':')
+            .filter(|dir| !dir.is_empty())
+            .map(PathBuf::from)
+            .collect(),
+        // A pause of nothing would be a busy loop.
+        interval: interval.max(Duration::from_millis(10)),
+        fail_limit: section.number("fail_limit", 5),
+        handler_timeout: section.limit("handler_timeout", Some(Duration::from_secs(60))),
+        handler_env: section.list("handler_env"),
+        deadline: section.limit("deadline", None),
+        mode: section.choice(
+            "mode",
+            &[
+                ("auto", Mode::Auto),
+                ("supervise", Mode::Supervise),
+                ("exec", Mode::Exec),
+            ],
+            Mode::Auto,
+        ),
+        stop_timeout: section.limit("stop_timeout", None),
+        drain: section.duration("drain", Duration::from_secs(5)),
+        sources: Vec::new(),
+    }
+}
+
+/// Joins the directories of `disco.path` as they stand in a PATH variable.
+#[must_use]
+pub fn join_path(path: &[PathBuf]) -> OsString {
+    let mut joined = OsString::new();
+    for (index, dir) in path.iter().enumerate() {
+        if index > 0 {
+            joined.push(":");
+        }
+        joined.push(dir);
+    }
+    joined
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Checks a `DISCO_CFG` text with an environment of pairs.
+    pub(crate) fn checked(
+        text: &str,
+        environment: &[(&str, &str)],
+    ) -> Result<Settings, Vec<String>> {
+        let mut raw = Raw::default();
+        let mut problems = Vec::new();
+        raw.add_environment(OsStr::new(text), &mut problems);
+        let lookup = |name: &str| {
+            let found = environment.iter().find(|(n, _)| *n == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        check(&raw, &lookup, problems).map_err(|p| p.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let settings = checked("", &[]).unwrap();
+        assert_eq!(settings.path, [PathBuf::from(DEFAULT_PATH)]);
+        assert_eq!(settings.interval, Duration::from_secs(1));
+        assert_eq!(settings.fail_limit, 5);
+        assert_eq!(settings.handler_timeout, Some(Duration::from_secs(60)));
+        assert_eq!(settings.deadline, None);
+        assert_eq!(settings.mode, Mode::Auto);
+        assert!(settings.sources.is_empty());
+    }
+
+    #[test]
+    fn c11_one_disco_key_leaves_the_default_path() {
+        let settings = checked("disco.interval=0.5", &[]).unwrap();
+        assert_eq!(settings.path, [PathBuf::from(DEFAULT_PATH)]);
+        assert_eq!(settings.interval, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn sources_keep_their_declared_order() {
+        let settings =
+            checked("consul.host=http://a|flat.file=x|consul.token=t|etcd", &[]).unwrap();
+        let kinds: Vec<_> = settings
+            .sources
+            .iter()
+            .map(|source| match source {
+                SourceSettings::Flat(_) => "flat",
+                SourceSettings::Consul(_) => "consul",
+                SourceSettings::Etcd(_) => "etcd",
+                SourceSettings::Env(_) => "env",
+            })
+            .collect();
+        assert_eq!(kinds, ["consul", "flat", "etcd"]);
+    }
+
+    #[test]
+    fn all_problems_come_at_once() {
+        let told = checked(
+            "disco.mode=x|flat.fil=y|zookeeper.host=z|disco.interval=-1",
+            &[],
+        )
+        .unwrap_err();
+        assert_eq!(told.len(), 5, "{told:#?}"); // flat.file is missing, too
+    }
+}

@@ -1,0 +1,406 @@
+//! The kernel, as far as neither std nor nix reaches it: all unsafe code of the library is here.
+//!
+//! Callers get safe functions. Invariants they may rely on: nothing here allocates except where it
+//! says so, and every function is usable between fork and exec of a process with one thread. Signals
+//! travel as plain numbers, because the enums of the crates end at 31 and real-time signals do not.
+
+#![expect(
+    unsafe_code,
+    reason = "the one place for it; each block says why it is sound"
+)]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::time::Duration;
+
+use crate::contract::exit::Exit;
+
+/// Signals that the kernel raises for faults of our own. Blocked, they would kill us all the same,
+/// but without a trace; so they are never blocked, waited for or forwarded.
+const FAULTS: &[i32] = &[
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
+/// fcntl(2): which signal O_ASYNC sends. From the kernel's `asm-generic/fcntl.h`; not in libc.
+const F_SETSIG: libc::c_int = 10;
+
+/// A set of signals.
+#[derive(Clone, Copy)]
+pub struct SignalSet(libc::sigset_t);
+
+/// All signals except those that report our own faults.
+#[must_use]
+pub fn all_but_faults() -> SignalSet {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set it is given, which is ours.
+    unsafe { libc::sigfillset(set.as_mut_ptr()) };
+    // SAFETY: initialised by the line above.
+    let mut set = unsafe { set.assume_init() };
+    for fault in FAULTS {
+        // SAFETY: an initialised set and a valid signal number.
+        unsafe { libc::sigdelset(&raw mut set, *fault) };
+    }
+    SignalSet(set)
+}
+
+/// No signal at all.
+#[must_use]
+pub fn no_signals() -> SignalSet {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set it is given, which is ours.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: initialised by the line above.
+    SignalSet(unsafe { set.assume_init() })
+}
+
+/// Replaces the signal mask of this thread and returns the one before.
+pub fn set_mask(new: &SignalSet) -> SignalSet {
+    let mut old = no_signals();
+    // SAFETY: both point to initialised sets; SIG_SETMASK with them cannot fail.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const new.0, &raw mut old.0) };
+    old
+}
+
+/// A signal taken from the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Its number.
+    pub number: i32,
+    /// Whether the kernel sent it (terminal, child, descriptor) and not a process.
+    pub from_kernel: bool,
+    /// The sender, where a process sent it; 0 when it is outside our PID namespace.
+    pub sender: i32,
+}
+
+/// Takes the next pending signal of the set, waiting up to `timeout`, or for ever without one.
+/// Returns `None` when the time is up. The signals must be blocked.
+#[must_use]
+pub fn wait_signal(set: &SignalSet, timeout: Option<Duration>) -> Option<Received> {
+    let limit = timeout.map(|timeout| libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(timeout.subsec_nanos().cast_signed()),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), |l| l as *const _);
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: an initialised set, room for one siginfo, and a timespec that lives or null.
+        let number = unsafe { libc::sigtimedwait(&raw const set.0, info.as_mut_ptr(), limit) };
+        if number > 0 {
+            // SAFETY: filled in by the kernel, and all zeroes is a valid siginfo.
+            let info = unsafe { info.assume_init() };
+            let from_kernel = info.si_code > 0;
+            return Some(Received {
+                number,
+                from_kernel,
+                // SAFETY: si_pid is valid for signals sent by a process, and a plain integer in any case.
+                sender: if from_kernel {
+                    0
+                } else {
+                    unsafe { info.si_pid() }
+                },
+            });
+        }
+        // EINTR: a stop and continue. EAGAIN: the time is up. EINVAL cannot be: the limit is valid.
+        if io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            return None;
+        }
+    }
+}
+
+/// Sends a signal. `pid` may be negative for a process group, or -1 for everyone, as in kill(2).
+///
+/// # Errors
+/// ESRCH when there is nobody, EPERM when it is not allowed.
+pub fn kill(pid: i32, number: i32) -> io::Result<()> {
+    // SAFETY: kill has no memory of ours to touch.
+    check(unsafe { libc::kill(pid, number) })
+}
+
+/// What waitpid had to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaped {
+    /// A child ended; it is reaped.
+    Ended(i32, Exit),
+    /// Children are there, none has ended.
+    Running,
+    /// There are no children.
+    Childless,
+}
+
+/// Reaps one ended child without waiting. Through libc, since nix's `WaitStatus` cannot represent
+/// real-time signals and would lose the status (conformance pid1 fact 7).
+#[must_use]
+pub fn reap() -> Reaped {
+    loop {
+        let mut status = 0;
+        // SAFETY: room for one status.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        if pid > 0 {
+            return Reaped::Ended(pid, exit_of(status));
+        }
+        if pid == 0 {
+            return Reaped::Running;
+        }
+        if io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            return Reaped::Childless;
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the macros mask exit codes to 8 and signals to 7 bits"
+)]
+fn exit_of(status: i32) -> Exit {
+    if libc::WIFSIGNALED(status) {
+        Exit::Signal(libc::WTERMSIG(status) as u8)
+    } else {
+        Exit::Code(libc::WEXITSTATUS(status) as u8)
+    }
+}
+
+/// Which side of a fork this is.
+pub enum Fork {
+    /// The parent, and the child's pid.
+    Parent(i32),
+    /// The child.
+    Child,
+}
+
+/// Forks a process that has one thread: the child may do anything, as after any start.
+///
+/// # Errors
+/// EAGAIN at a process limit, ENOMEM.
+pub fn fork() -> io::Result<Fork> {
+    // SAFETY: init has one thread from its first instruction on (invariant of disco::init), so that
+    // no lock can be held by a thread that the child lacks.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(pid)),
+    }
+}
+
+/// A command ready to be executed: everything that needs memory has been done.
+pub struct Prepared {
+    candidates: Vec<CString>,
+    argv: Vec<CString>,
+    environment: Vec<CString>,
+    shell: Vec<CString>,
+}
+
+impl Prepared {
+    /// Takes the paths to try in order, the arguments with the name first, and `NAME=value` pairs.
+    #[must_use]
+    pub fn new(candidates: Vec<CString>, argv: Vec<CString>, environment: Vec<CString>) -> Self {
+        // What a shell is given when the file has no interpreter line, as execvp does.
+        let mut shell = vec![c"/bin/sh".to_owned(), CString::default()];
+        shell.extend(argv.iter().skip(1).cloned());
+        Self {
+            candidates,
+            argv,
+            environment,
+            shell,
+        }
+    }
+
+    /// Becomes the command. Returns only when that failed.
+    pub fn execute(&mut self) -> io::Error {
+        let argv = pointers(&self.argv);
+        let environment = pointers(&self.environment);
+        let mut outcome = io::Error::from_raw_os_error(libc::ENOENT);
+        for candidate in &self.candidates {
+            // SAFETY: a C string and two null-terminated arrays of C strings that outlive the call.
+            unsafe { libc::execve(candidate.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR) => {}
+                // Remembered, but a later directory may hold one that can be executed.
+                Some(libc::EACCES) => outcome = error,
+                Some(libc::ENOEXEC) => {
+                    if let Some(script) = self.shell.get_mut(1) {
+                        script.clone_from(candidate);
+                    }
+                    let argv = pointers(&self.shell);
+                    // SAFETY: as above.
+                    unsafe {
+                        libc::execve(c"/bin/sh".as_ptr(), argv.as_ptr(), environment.as_ptr())
+                    };
+                    return error;
+                }
+                _ => return error,
+            }
+        }
+        outcome
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    let all = strings.iter().map(|s| s.as_ptr());
+    all.chain(std::iter::once(std::ptr::null())).collect()
+}
+
+/// Whether a signal is ignored by this process.
+#[must_use]
+pub fn is_ignored(number: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: room for one sigaction, and a query changes nothing.
+    let asked = unsafe { libc::sigaction(number, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: filled in by the kernel, and all zeroes is a valid sigaction.
+    asked == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
+/// Ignores a signal, or restores its default action.
+pub fn set_ignored(number: i32, ignored: bool) {
+    let action = if ignored {
+        libc::SIG_IGN
+    } else {
+        libc::SIG_DFL
+    };
+    // SAFETY: neither action runs code of ours.
+    unsafe { libc::signal(number, action) };
+}
+
+/// Makes a descriptor send SIGIO to this process whenever something can be read from it.
+///
+/// # Errors
+/// Those of fcntl(2).
+pub fn signal_when_readable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let fd = fd.as_raw_fd();
+    // SAFETY: a valid descriptor and a pid.
+    check(unsafe { libc::fcntl(fd, libc::F_SETOWN, libc::getpid()) })?;
+    // SAFETY: a valid descriptor and a signal number; asking for SIGIO by name makes the kernel fill
+    // in si_code, by which it differs from a SIGIO that a process sent.
+    check(unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGIO) })?;
+    // SAFETY: a valid descriptor and flags.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) })
+}
+
+/// Closes every descriptor from `first` on.
+pub fn close_from(first: RawFd) {
+    let first = libc::c_uint::try_from(first).unwrap_or(0);
+    // SAFETY: the callers own whatever is open there, and do so right after a fork or before an exec.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } == 0 {
+        return;
+    }
+    // Kernels before 5.9, and filters that do not know the call: one by one up to the usual limit.
+    for fd in first..4096 {
+        // SAFETY: as above; a number that is not open is refused by the kernel.
+        unsafe { libc::close(libc::c_int::try_from(fd).unwrap_or(-1)) };
+    }
+}
+
+/// The standard error stream.
+#[must_use]
+pub fn stderr() -> BorrowedFd<'static> {
+    // SAFETY: descriptors 0 to 2 are opened at start if they were not, and never closed.
+    unsafe { BorrowedFd::borrow_raw(2) }
+}
+
+/// Fills the holes among descriptors 0 to 2, so that no descriptor of ours can land there. With no
+/// `/dev/null` to be had, a path descriptor fills the hole: reads and writes fail as on a closed one.
+pub fn fill_standard_descriptors() {
+    for fd in 0..3 {
+        // SAFETY: a query on a number.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1 {
+            continue;
+        }
+        // The lowest free number is the hole, since those below are open.
+        // SAFETY: a constant C string.
+        let opened = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        if opened == -1 {
+            // SAFETY: a constant C string.
+            unsafe { libc::open(c"/".as_ptr(), libc::O_PATH) };
+        }
+    }
+}
+
+/// Points a standard stream at another open descriptor.
+pub fn redirect(from: RawFd, to: RawFd) {
+    // SAFETY: numbers only; the target is a standard stream, which nothing owns.
+    unsafe { libc::dup2(from, to) };
+}
+
+/// Points stdin at nothing.
+pub fn detach_stdin() {
+    // SAFETY: a constant C string.
+    let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    if null > 0 {
+        redirect(null, 0);
+        // SAFETY: opened above and owned by nobody else.
+        unsafe { libc::close(null) };
+    }
+}
+
+/// Makes orphans below us our children, or stops doing so. Failure means a filter forbids it, and
+/// then orphans go elsewhere, which is no reason to end.
+pub fn set_subreaper(on: bool) -> bool {
+    // SAFETY: an integer option of prctl.
+    unsafe {
+        libc::prctl(
+            libc::PR_SET_CHILD_SUBREAPER,
+            libc::c_ulong::from(on),
+            0,
+            0,
+            0,
+        ) == 0
+    }
+}
+
+/// Arranges that a command about to be spawned is killed when the process that spawned it dies.
+pub fn kill_with_parent(command: &mut tokio::process::Command) {
+    // SAFETY: prctl is async-signal-safe and touches no memory.
+    unsafe {
+        command.pre_exec(|| {
+            check(libc::prctl(
+                libc::PR_SET_PDEATHSIG,
+                libc::SIGKILL as libc::c_ulong,
+                0,
+                0,
+                0,
+            ))
+        });
+    }
+}
+
+/// Ends the process at once: no destructors, no buffers.
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// The arguments that `main` was called with; std only knows them where the C library tells.
+///
+/// # Safety
+/// `argc` and `argv` must be what the C runtime gave to `main`.
+#[must_use]
+pub unsafe fn arguments(argc: i32, argv: *const *const libc::c_char) -> Vec<std::ffi::OsString> {
+    use std::os::unix::ffi::OsStrExt as _;
+    (0..usize::try_from(argc).unwrap_or(0))
+        .map(|index| {
+            // SAFETY: index < argc, so that the caller's promise makes the slot readable.
+            let argument = unsafe { *argv.add(index) };
+            // SAFETY: the C runtime's arguments are C strings that live as long as the process.
+            let argument = unsafe { CStr::from_ptr(argument) };
+            std::ffi::OsStr::from_bytes(argument.to_bytes()).to_owned()
+        })
+        .collect()
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
