@@ -1,5 +1,27 @@
 //! A container has a contract; `cake` bakes it into the image and runs such images, `disco` is PID 1
 //! inside and enforces it: discover, validate, configure, run, observe, stop.
+//!
+//! # The map, in reading order
+//!
+//! - [`contract`]: pure types and parsers, no I/O. Text to trees, schemas, rules, exit codes, signals.
+//! - [`sys`]: the kernel where std and nix do not reach; all unsafe code.
+//! - [`disco`]: inside the container. [`disco::init`] is PID 1, [`disco::agent`] its child that
+//!   configures, and between them [`disco::link`].
+//!
+//! # Who may import whom
+//!
+//! `contract` imports nothing of ours; `sys` imports `contract::exit` only; `disco` imports both.
+//! Inside `disco`, `init` knows of `agent` one function, which it calls in a forked child; `agent`
+//! never imports `init`. `cake` and `host`, the build-time and host-side halves behind the feature
+//! `cake`, import `contract`; they never import `disco`, nor it them.
+//!
+//! # Invariants
+//!
+//! - Init has one thread and one place where it waits. It parses nothing after its settings.
+//! - Each process waits for its own children only; `waitpid(-1)` never runs beside another wait.
+//! - No value that a source delivered is ever logged, nor any token.
+//! - Nothing polls where the kernel or the backend can wake us.
+//! - Every failure that ends the container has a documented exit code and a last line that says why.
 
 pub mod contract;
 pub mod disco;

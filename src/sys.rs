@@ -1,7 +1,6 @@
 //! The kernel, as far as neither std nor nix reaches it: all unsafe code of the library is here.
 //!
-//! Callers get safe functions. Invariants they may rely on: nothing here allocates except where it
-//! says so, and every function is usable between fork and exec of a process with one thread. Signals
+//! Callers get safe functions, usable between fork and exec of a process with one thread. Signals
 //! travel as plain numbers, because the enums of the crates end at 31 and real-time signals do not.
 
 #![expect(
@@ -12,7 +11,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::contract::exit::Exit;
@@ -96,16 +95,13 @@ pub fn wait_signal(set: &SignalSet, timeout: Option<Duration>) -> Option<Receive
         if number > 0 {
             // SAFETY: filled in by the kernel, and all zeroes is a valid siginfo.
             let info = unsafe { info.assume_init() };
+            // SAFETY: valid for signals sent by a process, and a plain integer in any case.
+            let pid = unsafe { info.si_pid() };
             let from_kernel = info.si_code > 0;
             return Some(Received {
                 number,
                 from_kernel,
-                // SAFETY: si_pid is valid for signals sent by a process, and a plain integer in any case.
-                sender: if from_kernel {
-                    0
-                } else {
-                    unsafe { info.si_pid() }
-                },
+                sender: if from_kernel { 0 } else { pid },
             });
         }
         // EINTR: a stop and continue. EAGAIN: the time is up. EINVAL cannot be: the limit is valid.
@@ -277,8 +273,10 @@ pub fn set_ignored(number: i32, ignored: bool) {
 pub fn signal_when_readable(fd: BorrowedFd<'_>) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
     let fd = fd.as_raw_fd();
+    // SAFETY: asks for a number.
+    let own = unsafe { libc::getpid() };
     // SAFETY: a valid descriptor and a pid.
-    check(unsafe { libc::fcntl(fd, libc::F_SETOWN, libc::getpid()) })?;
+    check(unsafe { libc::fcntl(fd, libc::F_SETOWN, own) })?;
     // SAFETY: a valid descriptor and a signal number; asking for SIGIO by name makes the kernel fill
     // in si_code, by which it differs from a SIGIO that a process sent.
     check(unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGIO) })?;
@@ -298,6 +296,28 @@ pub fn close_from(first: RawFd) {
         // SAFETY: as above; a number that is not open is refused by the kernel.
         unsafe { libc::close(libc::c_int::try_from(fd).unwrap_or(-1)) };
     }
+}
+
+/// Closes everything but the standard streams and one descriptor, which comes back as number 3.
+#[must_use]
+pub fn keep_only(fd: OwnedFd) -> OwnedFd {
+    use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
+    if fd.as_raw_fd() != 3 {
+        // SAFETY: numbers only; whatever is at 3 is about to be closed anyway.
+        unsafe { libc::dup3(fd.as_raw_fd(), 3, libc::O_CLOEXEC) };
+    }
+    // Either it is 3 already, or the copy takes over and close_from closes the original.
+    let _ = fd.into_raw_fd();
+    close_from(4);
+    // SAFETY: open by the lines above, and owned by nobody else.
+    unsafe { OwnedFd::from_raw_fd(3) }
+}
+
+/// The standard input stream.
+#[must_use]
+pub fn stdin() -> BorrowedFd<'static> {
+    // SAFETY: descriptors 0 to 2 are opened at start if they were not, and never closed.
+    unsafe { BorrowedFd::borrow_raw(0) }
 }
 
 /// The standard error stream.
@@ -359,18 +379,13 @@ pub fn set_subreaper(on: bool) -> bool {
 
 /// Arranges that a command about to be spawned is killed when the process that spawned it dies.
 pub fn kill_with_parent(command: &mut tokio::process::Command) {
-    // SAFETY: prctl is async-signal-safe and touches no memory.
-    unsafe {
-        command.pre_exec(|| {
-            check(libc::prctl(
-                libc::PR_SET_PDEATHSIG,
-                libc::SIGKILL as libc::c_ulong,
-                0,
-                0,
-                0,
-            ))
-        });
-    }
+    let arrange = || {
+        let signal = libc::c_ulong::from(libc::SIGKILL.unsigned_abs());
+        // SAFETY: an integer option of prctl.
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0) })
+    };
+    // SAFETY: the closure runs between fork and exec; it makes one system call and touches no memory.
+    unsafe { command.pre_exec(arrange) };
 }
 
 /// Ends the process at once: no destructors, no buffers.
@@ -388,8 +403,10 @@ pub unsafe fn arguments(argc: i32, argv: *const *const libc::c_char) -> Vec<std:
     use std::os::unix::ffi::OsStrExt as _;
     (0..usize::try_from(argc).unwrap_or(0))
         .map(|index| {
-            // SAFETY: index < argc, so that the caller's promise makes the slot readable.
-            let argument = unsafe { *argv.add(index) };
+            // SAFETY: index < argc, so that the caller's promise puts the slot inside the array.
+            let slot = unsafe { argv.add(index) };
+            // SAFETY: as above; the slot is readable.
+            let argument = unsafe { *slot };
             // SAFETY: the C runtime's arguments are C strings that live as long as the process.
             let argument = unsafe { CStr::from_ptr(argument) };
             std::ffi::OsStr::from_bytes(argument.to_bytes()).to_owned()

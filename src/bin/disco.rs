@@ -1,1 +1,27 @@
-fn main() {}
+//! The `disco` program: takes its arguments from the C runtime and hands over to the library.
+//!
+//! Without std's `main` the first thing to happen is that signals are blocked, SIGPIPE keeps the
+//! disposition it came with, and a dozen system calls of set-up are not made.
+
+#![no_main]
+#![expect(
+    unsafe_code,
+    reason = "`main` is the C runtime's to call, and what it passes is raw"
+)]
+
+use std::ffi::{c_char, c_int};
+
+use layer_cake::disco::{self, init::Inherited};
+use layer_cake::sys;
+
+/// Called by the C runtime.
+#[unsafe(no_mangle)]
+pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+    let inherited = Inherited::take();
+    // SAFETY: these are what the C runtime passed.
+    let mut words = unsafe { sys::arguments(argc, argv) };
+    if !words.is_empty() {
+        words.remove(0);
+    }
+    sys::exit_now(disco::run(words, inherited))
+}

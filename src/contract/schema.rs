@@ -169,7 +169,10 @@ fn remedies(error: &ValidationError<'_>) -> Vec<(String, Value)> {
 
 /// Whether a string is how this scalar is written.
 fn reads_as(text: &str, scalar: &Value) -> bool {
-    !scalar.is_string() && !scalar.is_object() && !scalar.is_array() && scalar.to_string() == text
+    !scalar.is_string()
+        && !scalar.is_object()
+        && !scalar.is_array()
+        && scalar.to_string().as_str() == text
 }
 
 fn scalar_of(text: &str, wanted: &TypeKind) -> Option<Value> {

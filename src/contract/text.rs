@@ -608,10 +608,8 @@ mod tests {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..12 {
             let before = level - 1;
-            text.push_str(&format!(
-                "a{level}: &a{level} [{}]\n",
-                vec![format!("*a{before}"); 10].join(", ")
-            ));
+            let again = vec![format!("*a{before}"); 10].join(", ");
+            text += &format!("a{level}: &a{level} [{again}]\n");
         }
         assert!(parse(text.as_bytes(), None, Snippet::Masked).is_err());
     }

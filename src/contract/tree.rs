@@ -193,6 +193,9 @@ mod tests {
     }
 
     proptest! {
+        // A failure is printed, and does not become a file of the repository.
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn merging_is_idempotent_and_the_later_tree_is_all_there(a in trees(), b in trees()) {
             let two = |a: &Value, b: &Value| { let mut m = a.clone(); merge(&mut m, b.clone()); m };

@@ -8,13 +8,13 @@ use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
 use tracing::{Metadata, Subscriber, span};
 
-use crate::contract::suggest;
+use crate::contract::{exit, suggest};
 
 /// Longest line; what is longer is cut and ends in `…`.
 const MAX_LINE: usize = 8192;
@@ -86,24 +86,24 @@ pub enum Format {
 }
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
-static STYLE: OnceLock<Style> = OnceLock::new();
+static JSON: AtomicBool = AtomicBool::new(false);
+/// Asked of the terminal at the first line only: most lives of a container have none.
+static COLOUR: OnceLock<bool> = OnceLock::new();
 
-#[derive(Clone, Copy)]
-struct Style {
-    format: Format,
-    colour: bool,
-}
-
-/// Installs the subscriber. A second call changes level and nothing else.
+/// Installs the subscriber; later calls change level and format.
 pub fn install(level: Level, format: Format) {
     LEVEL.store(level as u8, Ordering::Relaxed);
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colour = !plain && !dumb && std::io::stderr().is_terminal();
-    if STYLE.set(Style { format, colour }).is_ok() {
-        // It can only be set once, which this branch ensures.
-        let _ = tracing::subscriber::set_global_default(Stderr);
-    }
+    JSON.store(format == Format::Json, Ordering::Relaxed);
+    // The second attempt to set it fails, and means that it is set.
+    let _ = tracing::subscriber::set_global_default(Stderr);
+}
+
+fn is_coloured() -> bool {
+    *COLOUR.get_or_init(|| {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        !plain && !dumb && std::io::stderr().is_terminal()
+    })
 }
 
 /// Whether events of this level are logged.
@@ -126,24 +126,23 @@ impl Subscriber for Stderr {
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
     fn event(&self, event: &tracing::Event<'_>) {
-        let style = STYLE.get().copied().unwrap_or(Style {
-            format: Format::Text,
-            colour: false,
-        });
         let mut line = Line::new();
         let level = Level::of(event.metadata().level());
-        match style.format {
-            Format::Text => text(&mut line, level, style.colour, |visit| event.record(visit)),
-            Format::Json => json(&mut line, level, |visit| event.record(visit)),
-        }
-        line.finish(style.format);
+        let format = if JSON.load(Ordering::Relaxed) {
+            json(&mut line, level, |visit| event.record(visit));
+            Format::Json
+        } else {
+            text(&mut line, level, |visit| event.record(visit));
+            Format::Text
+        };
+        line.finish(format);
         line.send();
     }
     fn enter(&self, _: &span::Id) {}
     fn exit(&self, _: &span::Id) {}
 }
 
-fn text(line: &mut Line, level: Level, colour: bool, record: impl Fn(&mut dyn Visit)) {
+fn text(line: &mut Line, level: Level, record: impl Fn(&mut dyn Visit)) {
     let (name, paint) = match level {
         Level::Error => ("ERROR", "\x1b[31m"),
         Level::Warn => ("WARN ", "\x1b[33m"),
@@ -151,7 +150,11 @@ fn text(line: &mut Line, level: Level, colour: bool, record: impl Fn(&mut dyn Vi
         Level::Debug => ("DEBUG", "\x1b[34m"),
         Level::Trace => ("TRACE", "\x1b[35m"),
     };
-    let (paint, reset) = if colour { (paint, "\x1b[0m") } else { ("", "") };
+    let (paint, reset) = if is_coloured() {
+        (paint, "\x1b[0m")
+    } else {
+        ("", "")
+    };
     // Writing to a Line cannot fail: what does not fit is cut.
     let _ = write!(line, "{} {paint}{name}{reset} disco: ", Now);
     record(&mut TextFields {
@@ -361,16 +364,25 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
+/// Words as the original printed lists, which people grep for: `['echo', 'DONE']`.
+pub fn list(words: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    let quoted: Vec<String> = words.into_iter().map(|word| format!("'{word}'")).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// Exit code of a process of disco that panicked; see [`install_panic_hook`].
+static PANIC_CODE: AtomicU8 = AtomicU8::new(exit::FAILED);
+
 /// A panic is a defect, of which the container must learn more than a status: says where, and ends
-/// the process with the documented code in place of a core dump.
-pub fn install_panic_hook() {
+/// the process at once, in whatever thread it happened, with `code`.
+pub fn install_panic_hook(code: u8) {
+    PANIC_CODE.store(code, Ordering::Relaxed);
     std::panic::set_hook(Box::new(|info| {
         let place = info
             .location()
             .map_or_else(String::new, ToString::to_string);
         tracing::error!("internal error at {place}; please report it");
-        #[cfg(panic = "abort")]
-        crate::sys::exit_now(crate::contract::exit::FAILED);
+        crate::sys::exit_now(PANIC_CODE.load(Ordering::Relaxed));
     }));
 }
 

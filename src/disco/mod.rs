@@ -1,4 +1,76 @@
-//! x
+//! Inside the container: the life of one, in order.
+//!
+//! 1. [`cli`] and [`settings`] say what is wanted; every problem ends it here, with 64 or 78.
+//! 2. Without sources and rules there is no agent; else init forks the [`agent`], which reads sources,
+//!    validates and runs handlers, and tells init over the [`link`] when every rule is complete.
+//! 3. [`init`] starts the command, or becomes it.
+//! 4. While the command runs init forwards signals and reaps; the agent, if any rule still watches,
+//!    goes on handling changes.
+//! 5. When the command ends, what is left gets TERM, time, KILL; disco leaves with its status.
+//!
+//! `init` never imports `agent` but for the one call that the forked child makes.
+
 pub mod agent;
+pub mod check;
+pub mod cli;
+pub mod init;
+pub mod layers;
+pub mod link;
 pub mod log;
 pub mod settings;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::time::Instant;
+
+use tracing::error;
+
+use self::cli::Action;
+use self::init::Inherited;
+use self::log::Level;
+use crate::contract::exit;
+
+/// Runs disco with the words after its name and returns the exit code; in exec mode it does not
+/// return. `inherited` is what the process was started with, taken before anything else.
+#[must_use]
+pub fn run(words: Vec<OsString>, inherited: Inherited) -> u8 {
+    let started = Instant::now();
+    log::install(Level::Info, log::Format::Text);
+    log::install_panic_hook(exit::FAILED);
+    let arguments = match cli::parse(words) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            error!("{message}; try `disco --help`");
+            return exit::USAGE;
+        }
+    };
+    match arguments.action {
+        Action::Help => return print(cli::HELP),
+        Action::Version => return print(concat!("disco ", env!("CARGO_PKG_VERSION"), "\n")),
+        Action::Run | Action::Check => {}
+    }
+    let variable = std::env::var_os(settings::VARIABLE);
+    let environment = |name: &str| std::env::var(name).ok();
+    let (settings, problems) =
+        settings::load(arguments.conf.as_deref(), variable.as_deref(), &environment);
+    let level = arguments.log_level.or(settings.log_level);
+    log::install(level.unwrap_or(Level::Info), settings.log_format);
+    if !problems.is_empty() {
+        for problem in &problems {
+            error!("{problem}");
+        }
+        let count = problems.len();
+        error!("Unable to configure container: {count} problems with the settings");
+        return exit::CONFIG;
+    }
+    match arguments.action {
+        Action::Check => check::run(&settings, &arguments.command),
+        _ => init::run(settings, arguments.command, inherited, started),
+    }
+}
+
+fn print(text: &str) -> u8 {
+    // A reader that has gone away is no error worth a status.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    0
+}

@@ -25,7 +25,7 @@ impl Backoff {
     }
 
     /// The next pause: half of the step at least, so that jitter never means a busy loop.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let step = self
             .base
             .saturating_mul(1 << self.attempts.min(16))
@@ -55,11 +55,11 @@ mod tests {
     #[test]
     fn pauses_grow_to_the_cap_and_start_over() {
         let mut backoff = Backoff::new(Duration::from_secs(1));
-        let first = backoff.next();
+        let first = backoff.pause();
         assert!((50..=100).contains(&first.as_millis()), "{first:?}");
-        let last = (0..40).map(|_| backoff.next()).last().unwrap();
+        let last = (0..40).map(|_| backoff.pause()).last().unwrap();
         assert!((2500..=5000).contains(&last.as_millis()), "{last:?}");
         backoff.reset();
-        assert!(backoff.next() <= Duration::from_millis(100));
+        assert!(backoff.pause() <= Duration::from_millis(100));
     }
 }

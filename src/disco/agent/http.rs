@@ -9,8 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use reqwest::RequestBuilder;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::header::HeaderValue;
+use reqwest::{Client, Response, StatusCode};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -84,7 +86,10 @@ impl Reply {
 /// # Errors
 /// See [`HttpError`]; an HTTP status is no error here.
 pub async fn fetch(request: RequestBuilder) -> Result<Reply, HttpError> {
-    let mut response = request.send().await?;
+    whole(request.send().await?).await
+}
+
+async fn whole(mut response: Response) -> Result<Reply, HttpError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > MAX_BODY {
@@ -99,33 +104,60 @@ pub async fn fetch(request: RequestBuilder) -> Result<Reply, HttpError> {
     })
 }
 
-/// Reads a streamed answer line by line.
+/// A header value that debug output does not show.
+///
+/// # Errors
+/// Text that no header can carry, such as one with a line break.
+pub fn sensitive(text: &str) -> Result<HeaderValue, HttpError> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| {
+        HttpError::Client("a token or password has characters that no header can carry".to_owned())
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Sends a request whose answer is a stream of lines. An answer other than 200 is read whole and
+/// is the inner error.
+///
+/// # Errors
+/// See [`HttpError`].
+pub async fn stream(request: RequestBuilder) -> Result<Result<Lines, Reply>, HttpError> {
+    let response = request.send().await?;
+    if response.status() != StatusCode::OK {
+        return Ok(Err(whole(response).await?));
+    }
+    Ok(Ok(Lines {
+        response,
+        buffer: Vec::new(),
+        searched: 0,
+    }))
+}
+
+/// A streamed answer, line by line.
 pub struct Lines {
     response: Response,
     buffer: Vec<u8>,
+    /// So far there is no newline in the buffer. A long line comes in thousands of chunks.
+    searched: usize,
 }
 
 impl Lines {
-    /// Takes over a response whose head has been read.
-    #[must_use]
-    pub fn new(response: Response) -> Self {
-        Self {
-            response,
-            buffer: Vec::new(),
-        }
-    }
-
-    /// The next line without its newline; `None` when the stream has ended.
+    /// The next line without its newline; `None` when the stream has ended. Nothing is lost when
+    /// this is dropped before it is done.
     ///
     /// # Errors
     /// See [`HttpError`].
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, HttpError> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+            let unsearched = &self.buffer[self.searched..];
+            if let Some(length) = unsearched.iter().position(|byte| *byte == b'\n') {
+                let end = self.searched + length;
                 let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
                 line.pop();
+                self.searched = 0;
                 return Ok(Some(line));
             }
+            self.searched = self.buffer.len();
             match self.response.chunk().await? {
                 Some(chunk) if self.buffer.len() + chunk.len() > MAX_BODY => {
                     return Err(HttpError::TooLarge);
@@ -165,7 +197,7 @@ impl Pool {
 
     /// Number of endpoints.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.settings.endpoints.len()
     }
 

@@ -1,4 +1,419 @@
-//! x
+//! The agent: the configurator, a child process of init with a runtime of its own.
+//!
+//! It reads sources, validates, and runs handlers; it never touches the command, which is init's.
+//! One task owns the engine; sources and handlers only send it events. The exit code tells init what
+//! it means: 0 all is done, a documented code is final, anything else (a panic, a signal) asks for a
+//! new agent.
+
 pub mod backoff;
+pub mod engine;
+pub mod handler;
 pub mod http;
 pub mod sources;
+pub mod waiting;
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::net::UnixDatagram;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, LocalSet};
+use tracing::{error, info, warn};
+
+use self::engine::{Engine, Step, Verdict};
+use self::handler::Job;
+use self::sources::{Source, Update};
+use self::waiting::Reminder;
+use super::layers::{self, Layers};
+use super::link::{self, Message};
+use super::settings::{Mode, Settings, join_path};
+use crate::contract::exit;
+use crate::contract::rule::{HandlerEnv, Rule, Then};
+use crate::contract::tree::Facts;
+
+/// Exit code of an agent that panicked: none of the documented ones, so that init starts another.
+pub const PANICKED: u8 = 101;
+
+/// Under which circumstances an agent is started.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances {
+    /// When disco started, from which `disco.deadline` counts.
+    pub started: Instant,
+    /// Whether the command runs already, so that this agent replaces one that died.
+    pub resumed: bool,
+}
+
+/// Runs the agent to its end and returns its exit code. The process must be the agent's own.
+#[must_use]
+pub fn run(settings: &Settings, link: OwnedFd, circumstances: Circumstances) -> u8 {
+    let (layers, findings) = layers::load(&settings.path);
+    if !circumstances.resumed {
+        for warning in &findings.warnings {
+            warn!("{warning}");
+        }
+    }
+    if !findings.problems.is_empty() {
+        for problem in &findings.problems {
+            error!("{problem}");
+        }
+        error!(
+            "Unable to configure container: {} problems with schemas and rules",
+            findings.problems.len()
+        );
+        return exit::CONFIG;
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!("cannot start the agent: {error}");
+            return PANICKED;
+        }
+    };
+    let local = LocalSet::new();
+    runtime.block_on(local.run_until(async {
+        match Agent::new(settings, layers, link, circumstances) {
+            Ok(agent) => agent.run().await,
+            Err(error) => {
+                error!("cannot start the agent: {error}");
+                PANICKED
+            }
+        }
+    }))
+}
+
+/// A handler at work.
+struct Running {
+    rule: usize,
+    payload: Value,
+    outcome: JoinHandle<Result<(), String>>,
+}
+
+struct Agent<'a> {
+    settings: &'a Settings,
+    layers: Layers,
+    engine: Engine,
+    sources: Vec<Source>,
+    updates: mpsc::UnboundedReceiver<(usize, Update)>,
+    link: UnixDatagram,
+    stop: watch::Sender<bool>,
+    running: Option<Running>,
+    reminder: Reminder,
+    deadline: Option<Instant>,
+    configured: bool,
+}
+
+/// Why the loop woke.
+enum Event {
+    Source(usize, Update),
+    Handler(Result<(), String>),
+    Timer,
+    Stop,
+}
+
+impl<'a> Agent<'a> {
+    fn new(
+        settings: &'a Settings,
+        mut layers: Layers,
+        link: OwnedFd,
+        circumstances: Circumstances,
+    ) -> std::io::Result<Self> {
+        let rules = std::mem::take(&mut layers.rules);
+        warn_of_handlers(&rules, settings);
+        let (sources, updates) = sources::spawn(settings);
+        let socket = std::os::unix::net::UnixDatagram::from(link);
+        socket.set_nonblocking(true)?;
+        let deadline = settings.deadline.filter(|_| !circumstances.resumed);
+        Ok(Self {
+            settings,
+            engine: Engine::new(
+                rules,
+                settings.fail_limit,
+                settings.interval,
+                circumstances.resumed,
+            ),
+            layers,
+            sources,
+            updates,
+            link: UnixDatagram::from_std(socket)?,
+            stop: watch::Sender::new(false),
+            running: None,
+            reminder: Reminder::new(Instant::now()),
+            deadline: deadline.map(|limit| circumstances.started + limit),
+            configured: circumstances.resumed,
+        })
+    }
+
+    async fn run(mut self) -> u8 {
+        let mut terminate = match signal(SignalKind::terminate()) {
+            Ok(terminate) => terminate,
+            Err(error) => {
+                error!("cannot watch for SIGTERM: {error}");
+                return PANICKED;
+            }
+        };
+        // Rules without any source still fire.
+        self.judge();
+        loop {
+            if let Some(code) = self.advance() {
+                return self.leave(code).await;
+            }
+            let timer = self.timer();
+            let event = tokio::select! {
+                Some((index, update)) = self.updates.recv() => Event::Source(index, update),
+                outcome = finished(&mut self.running) => Event::Handler(outcome),
+                () = tokio::time::sleep_until(timer.into()) => Event::Timer,
+                _ = terminate.recv() => Event::Stop,
+                () = hung_up(&self.link) => Event::Stop,
+            };
+            let verdict = match event {
+                Event::Source(index, update) => {
+                    self.learn(index, update);
+                    None
+                }
+                Event::Handler(outcome) => self.handled(outcome),
+                Event::Timer => self.tick(),
+                Event::Stop => Some(exit::Exit::Signal(15).status()),
+            };
+            if let Some(code) = verdict {
+                return self.leave(code).await;
+            }
+        }
+    }
+
+    /// Ends a handler at work before the agent goes.
+    async fn leave(mut self, code: u8) -> u8 {
+        if let Some(running) = self.running.take() {
+            // The receiver lives in the handler's task; if that has just ended, nobody listens.
+            let _ = self.stop.send(true);
+            let _ = running.outcome.await;
+        }
+        code
+    }
+
+    /// Takes in everything that has arrived, then judges once.
+    fn learn(&mut self, index: usize, update: Update) {
+        let mut changed = self.apply(index, update);
+        while let Ok((index, update)) = self.updates.try_recv() {
+            changed |= self.apply(index, update);
+        }
+        if changed {
+            self.judge();
+        }
+    }
+
+    fn apply(&mut self, index: usize, update: Update) -> bool {
+        self.sources
+            .get_mut(index)
+            .is_some_and(|source| source.apply(update))
+    }
+
+    /// Judges all rules, if every source has answered: before that a rule could fire on a value that
+    /// a later source is to override (conformance 2, rule 2).
+    fn judge(&mut self) {
+        if self.sources.iter().any(|source| source.snapshot.is_none()) {
+            return;
+        }
+        let snapshots = self.sources.iter().enumerate();
+        let facts = Facts::merged(
+            snapshots.filter_map(|(index, source)| Some((index, source.snapshot.as_ref()?))),
+        );
+        let is_textual = |index: usize| {
+            self.sources
+                .get(index)
+                .is_some_and(|source| source.is_textual)
+        };
+        let changed = self.engine.update(&self.layers, &facts, is_textual);
+        for index in changed {
+            if let Some((rule, status)) = self.engine.rule(index) {
+                waiting::log_status(rule, status, &self.sources);
+            }
+        }
+    }
+
+    /// Starts what is due. Returns an exit code when there is nothing left to do.
+    fn advance(&mut self) -> Option<u8> {
+        if self.running.is_none()
+            && let Step::Run(rule, payload) = self.engine.next(Instant::now())
+        {
+            self.start(rule, payload);
+        }
+        if self.running.is_some() || self.configured || !self.engine.is_configured() {
+            return None;
+        }
+        self.configured = true;
+        self.deadline = None;
+        info!("Container Configured");
+        let stays = self.engine.watches() && self.settings.mode != Mode::Exec;
+        self.tell(Message::Configured { stays });
+        (!stays).then_some(0)
+    }
+
+    fn start(&mut self, index: usize, payload: Value) {
+        let Some((rule, _)) = self.engine.rule(index) else {
+            return;
+        };
+        let own = join_path(&self.settings.path);
+        let search = handler::search_path(&own, std::env::var_os("PATH"));
+        info!("executing {}", rule.label());
+        let program = layers::find_handler(rule, &self.settings.path, &search)
+            .map_err(|why| layers::no_handler(rule, &why, &own));
+        let job = Job {
+            name: rule.handler.first().cloned().unwrap_or_default(),
+            program: program
+                .as_deref()
+                .map(ToOwned::to_owned)
+                .unwrap_or_default(),
+            arguments: rule.handler.get(1..).unwrap_or_default().to_vec(),
+            environment: environment(rule, self.settings, search),
+            payload: payload.clone(),
+            timeout: rule.timeout.map_or(self.settings.handler_timeout, |limit| {
+                Some(limit).filter(|l| !l.is_zero())
+            }),
+            grace: self.settings.drain.max(Duration::from_secs(1)),
+        };
+        let mut stop = self.stop.subscribe();
+        let outcome = tokio::task::spawn_local(async move {
+            program?;
+            handler::run(&job, &mut stop).await
+        });
+        self.running = Some(Running {
+            rule: index,
+            payload,
+            outcome,
+        });
+    }
+
+    fn handled(&mut self, outcome: Result<(), String>) -> Option<u8> {
+        let running = self.running.take()?;
+        let label = self
+            .engine
+            .rule(running.rule)
+            .map(|(rule, _)| rule.label())
+            .unwrap_or_default();
+        let reason = match outcome {
+            Ok(()) => {
+                let then = self.engine.succeeded(running.rule, running.payload);
+                if self.configured {
+                    match then {
+                        Then::Nothing => {}
+                        Then::Signal(number) => self.tell(Message::Signal(number)),
+                        Then::Restart => self.tell(Message::Restart),
+                    }
+                }
+                return None;
+            }
+            Err(reason) => reason,
+        };
+        match self
+            .engine
+            .failed(running.rule, running.payload, Instant::now())
+        {
+            Verdict::Retry(failures) => {
+                warn!(
+                    "handler of {label} failed ({failures} of {}): {reason}",
+                    limit(self.settings.fail_limit)
+                );
+                None
+            }
+            Verdict::GiveUp(failures) => {
+                error!(
+                    "handler of {label} failed {failures} times with the same data, the limit set by `disco.fail_limit`: {reason}"
+                );
+                // Once the command runs, it runs on with the last good configuration.
+                if self.configured {
+                    return None;
+                }
+                error!("Unable to configure container, see log or run with -l DEBUG");
+                Some(exit::FAILED)
+            }
+        }
+    }
+
+    fn tick(&mut self) -> Option<u8> {
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            for line in waiting::reasons(&self.engine, &self.sources) {
+                error!("{line}");
+            }
+            error!("Unable to configure container before `disco.deadline`");
+            return Some(exit::UNAVAILABLE);
+        }
+        if !self.configured {
+            self.reminder.remind(now, &self.engine, &self.sources);
+        }
+        None
+    }
+
+    /// The next time at which something is due by itself.
+    fn timer(&self) -> Instant {
+        /// Nothing is due: far enough away to be no wake-up at all.
+        const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+        let retry = match self.engine.next(Instant::now()) {
+            Step::Idle(until) if self.running.is_none() => until,
+            _ => None,
+        };
+        let reminder = (!self.configured).then(|| self.reminder.due());
+        let due = [retry, reminder, self.deadline].into_iter().flatten().min();
+        due.unwrap_or_else(|| Instant::now() + NEVER)
+    }
+
+    fn tell(&self, message: Message) {
+        if let Err(error) = link::tell(&self.link, message) {
+            error!("cannot reach init: {error}");
+        }
+    }
+}
+
+async fn finished(running: &mut Option<Running>) -> Result<(), String> {
+    match running {
+        Some(running) => match (&mut running.outcome).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err("its task was lost".to_owned()),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when init is gone. It never writes, so that whatever can be read is the end.
+async fn hung_up(link: &UnixDatagram) {
+    let mut nothing = [0; 1];
+    while !matches!(link.recv(&mut nothing).await, Ok(0) | Err(_)) {}
+}
+
+fn limit(fail_limit: u32) -> String {
+    match fail_limit {
+        0 => "no limit".to_owned(),
+        limit => limit.to_string(),
+    }
+}
+
+/// A handler that is not there will fail, and it is better to know before the data comes.
+fn warn_of_handlers(rules: &[Rule], settings: &Settings) {
+    let own = join_path(&settings.path);
+    let search = handler::search_path(&own, std::env::var_os("PATH"));
+    for rule in rules {
+        if let Err(why) = layers::find_handler(rule, &settings.path, &search) {
+            warn!("{}", layers::no_handler(rule, &why, &own));
+        }
+    }
+}
+
+/// PATH, what `disco.handler_env` hands on, and what the rule sets; nothing else (conformance 27).
+fn environment(rule: &Rule, settings: &Settings, path: OsString) -> Vec<(OsString, OsString)> {
+    let mut all = vec![(OsString::from("PATH"), path)];
+    let pass = |name: &String| Some((OsString::from(name), std::env::var_os(name)?));
+    all.extend(settings.handler_env.iter().filter_map(pass));
+    for entry in &rule.env {
+        match entry {
+            HandlerEnv::Pass(name) => all.extend(pass(name)),
+            HandlerEnv::Set(name, value) => all.push((name.into(), value.into())),
+        }
+    }
+    all
+}

@@ -103,15 +103,14 @@ pub struct Settings {
 
 const SECTIONS: &[&str] = &["disco", "flat", "consul", "etcd", "env"];
 
-/// Reads `DISCO_CFG` and the settings file.
-///
-/// # Errors
-/// Every problem of both.
+/// Reads `DISCO_CFG` and the settings file. The settings come with every problem of both; where
+/// there is one, they serve no other purpose than to log it in the form that was asked for.
+#[must_use]
 pub fn load(
     file: Option<&Path>,
     variable: Option<&OsStr>,
     environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Settings, Vec<Problem>> {
+) -> (Settings, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut raw = Raw::default();
     match std::fs::read(file.unwrap_or(Path::new(DEFAULT_FILE))) {
@@ -131,14 +130,15 @@ pub fn load(
     if let Some(text) = variable {
         raw.add_environment(text, &mut problems);
     }
-    check(&raw, environment, problems)
+    let settings = check(&raw, environment, &mut problems);
+    (settings, problems)
 }
 
 fn check(
     raw: &Raw,
     environment: &dyn Fn(&str) -> Option<String>,
-    mut problems: Vec<Problem>,
-) -> Result<Settings, Vec<Problem>> {
+    problems: &mut Vec<Problem>,
+) -> Settings {
     problems.extend(raw.unknown_sections(SECTIONS));
     let section = raw.section("disco", environment);
     let mut settings = general(&section);
@@ -154,11 +154,7 @@ fn check(
         });
         problems.extend(section.finish());
     }
-    if problems.is_empty() {
-        Ok(settings)
-    } else {
-        Err(problems)
-    }
+    settings
 }
 
 fn general(section: &Section<'_>) -> Settings {
@@ -228,7 +224,12 @@ pub(crate) mod tests {
             let found = environment.iter().find(|(n, _)| *n == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        check(&raw, &lookup, problems).map_err(|p| p.iter().map(ToString::to_string).collect())
+        let settings = check(&raw, &lookup, &mut problems);
+        if problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(problems.iter().map(ToString::to_string).collect())
+        }
     }
 
     #[test]

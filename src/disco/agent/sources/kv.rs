@@ -170,6 +170,9 @@ mod tests {
     }
 
     proptest! {
+        // A failure is printed, and does not become a file of the repository.
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn no_set_of_keys_panics_or_depends_on_order(
             pairs in prop::collection::btree_map("[ab/]{0,6}", prop::collection::vec(any::<u8>(), 0..4), 0..8)

@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
 use crate::contract::tree;
+use crate::disco::log;
 use crate::disco::settings::{Settings, SourceSettings};
 
 /// News from a source.
@@ -107,12 +108,8 @@ impl Publisher {
             }
             return;
         }
-        let keys: Vec<_> = tree
-            .as_object()
-            .into_iter()
-            .flat_map(|map| map.keys())
-            .collect();
-        debug!("Learn {keys:?} from {}", self.name);
+        let keys = tree.as_object().into_iter().flat_map(|map| map.keys());
+        debug!("Learn {} from {}", log::list(keys), self.name);
         self.last = Some(tree.clone());
         self.send(Update::Snapshot(tree));
     }
@@ -140,7 +137,7 @@ impl Publisher {
 
     /// Pauses before a retry: capped, growing, jittered.
     pub async fn pause(&mut self) {
-        tokio::time::sleep(self.backoff.next()).await;
+        tokio::time::sleep(self.backoff.pause()).await;
     }
 
     fn send(&self, update: Update) {
@@ -211,18 +208,19 @@ pub struct Throttle {
     refilled: Instant,
 }
 
-impl Throttle {
-    const BURST: f64 = 50.0;
-    const PER_SECOND: f64 = 20.0;
-
+impl Default for Throttle {
     /// A full bucket.
-    #[must_use]
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             tokens: Self::BURST,
             refilled: Instant::now(),
         }
     }
+}
+
+impl Throttle {
+    const BURST: f64 = 50.0;
+    const PER_SECOND: f64 = 20.0;
 
     /// Takes a token, waiting for it if none is left.
     pub async fn take(&mut self) {

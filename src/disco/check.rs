@@ -1,0 +1,53 @@
+//! `disco --check`: everything that can be known before a start, so that an image build fails early.
+//! Runs nothing and asks no source.
+
+use std::ffi::OsString;
+
+use tracing::{error, info, warn};
+
+use super::agent::handler::search_path;
+use super::layers;
+use super::settings::{Settings, join_path};
+use crate::contract::exit;
+use crate::contract::problem::Problem;
+use crate::disco::init::command;
+
+/// Checks rules, schemas, handlers and the command, logs all problems, and returns the exit code.
+#[must_use]
+pub fn run(settings: &Settings, argv: &[OsString]) -> u8 {
+    let (loaded, mut findings) = layers::load(&settings.path);
+    let own = join_path(&settings.path);
+    let search = search_path(&own, std::env::var_os("PATH"));
+    for rule in &loaded.rules {
+        if let Err(why) = layers::find_handler(rule, &settings.path, &search) {
+            let message = layers::no_handler(rule, &why, &own);
+            let key = format!("rules[{}].rule.do", rule.index);
+            findings
+                .problems
+                .push(Problem::new(message).in_file(&rule.file).at_key(key));
+        }
+    }
+    if let Some(program) = argv.first()
+        && let Err(failure) = command::find(program)
+    {
+        findings.problems.push(Problem::new(failure.to_string()));
+    }
+    for warning in &findings.warnings {
+        warn!("{warning}");
+    }
+    for problem in &findings.problems {
+        error!("{problem}");
+    }
+    if findings.problems.is_empty() {
+        info!(
+            "no problems with {} rules, {} schemas and {} sources",
+            loaded.rules.len(),
+            loaded.schemas.len(),
+            settings.sources.len()
+        );
+        0
+    } else {
+        error!("{} problems", findings.problems.len());
+        exit::CONFIG
+    }
+}

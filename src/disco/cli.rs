@@ -1,0 +1,163 @@
+//! disco's own command line. Options end at the first word that is none, so that whatever follows
+//! belongs to the command; there are no subcommands, since `disco check` must run a program `check`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::log::Level;
+use crate::contract::suggest;
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+disco: configures a container from Consul, etcd and files, then runs its command
+
+Usage: disco [OPTIONS] [--] COMMAND [ARGUMENTS...]
+
+Options:
+  -l, --log-level LEVEL  trace, debug, info (default), warning, error, or a number such as 10
+  -c, --conf FILE        settings file (default /usr/share/layercake/disco.conf)
+      --check            check settings, schemas, rules, handlers and command; run nothing
+  -V, --version          print the version
+  -h, --help             print this help
+
+Settings come from DISCO_CFG, as section.key=value joined by |, over the settings file:
+  disco.path=DIR[:DIR]   where schemas, rules and handlers are
+  flat.file=PATH         read a file or a directory of YAML, JSON or TOML
+  consul.host=URL        read Consul's key-value store
+  etcd.host=ADDRESS      read etcd
+  env.prefix=APP_        read environment variables
+The README lists all of them. Why does it wait? `disco -l DEBUG …` tells.
+
+Exit codes: the command's own, 128+n if signal n ended it, 126 or 127 if it cannot be run;
+64 bad arguments, 69 not configured before disco.deadline, 70 a handler failed for good,
+78 bad settings, schemas or rules.
+";
+
+const LONG: &[&str] = &["log-level", "conf", "check", "version", "help"];
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Configure, then run the command.
+    Run,
+    /// Check everything, run nothing.
+    Check,
+    /// Print the version.
+    Version,
+    /// Print the help.
+    Help,
+}
+
+/// The command line as typed, each part checked by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Arguments {
+    /// What is asked for.
+    pub action: Action,
+    /// `-l`.
+    pub log_level: Option<Level>,
+    /// `-c`.
+    pub conf: Option<PathBuf>,
+    /// The command and its arguments; empty only for actions that need none.
+    pub command: Vec<OsString>,
+}
+
+/// Parses the words after the program's name.
+///
+/// # Errors
+/// What is wrong, as a fragment.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, String> {
+    use lexopt::prelude::*;
+
+    let mut parsed = Arguments {
+        action: Action::Run,
+        log_level: None,
+        conf: None,
+        command: Vec::new(),
+    };
+    let words: Vec<OsString> = words.into_iter().collect();
+    let mut parser = lexopt::Parser::from_args(words);
+    while let Some(argument) = parser.next().map_err(lower)? {
+        match argument {
+            Short('l') | Long("log-level") => {
+                let text = parser.value().map_err(lower)?;
+                parsed.log_level = Some(Level::parse(&text.to_string_lossy())?);
+            }
+            Short('c') | Long("conf") => parsed.conf = Some(parser.value().map_err(lower)?.into()),
+            Long("check") => parsed.action = Action::Check,
+            Short('V') | Long("version") => parsed.action = Action::Version,
+            Short('h') | Long("help") => parsed.action = Action::Help,
+            Value(command) => {
+                parsed.command.push(command);
+                parsed.command.extend(parser.raw_args().map_err(lower)?);
+                break;
+            }
+            Long(name) => {
+                let hint = suggest::hint(name, LONG.iter().copied()).replace('`', "");
+                return Err(format!("unknown option --{name}{hint}"));
+            }
+            Short(name) => return Err(format!("unknown option -{name}")),
+        }
+    }
+    if parsed.action == Action::Run && parsed.command.is_empty() {
+        return Err("no command given; expected disco [OPTIONS] COMMAND [ARGUMENTS...]".to_owned());
+    }
+    Ok(parsed)
+}
+
+fn lower(error: lexopt::Error) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Result<Arguments, String> {
+        parse(text.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn c3_options_end_at_the_command() {
+        let parsed = words("-l debug ls -la -c x --help").unwrap();
+        assert_eq!(parsed.log_level, Some(Level::Debug));
+        assert_eq!(parsed.conf, None);
+        assert_eq!(parsed.command, ["ls", "-la", "-c", "x", "--help"]);
+        assert_eq!(words("-- -odd").unwrap().command, ["-odd"]);
+        assert_eq!(words("check").unwrap().command, ["check"]);
+        assert_eq!(
+            words("sh -- -c x").unwrap().command,
+            ["sh", "--", "-c", "x"]
+        );
+    }
+
+    #[test]
+    fn every_spelling_of_a_value() {
+        for text in [
+            "-lDEBUG x",
+            "-l=DEBUG x",
+            "--log-level DEBUG x",
+            "--log-level=10 x",
+        ] {
+            assert_eq!(words(text).unwrap().log_level, Some(Level::Debug), "{text}");
+        }
+        assert_eq!(words("-c f x").unwrap().conf, Some(PathBuf::from("f")));
+    }
+
+    #[test]
+    fn c1_what_is_wrong_is_said() {
+        assert!(words("").unwrap_err().contains("no command"));
+        assert!(words("-l").is_err());
+        assert!(
+            words("-l NOPE x")
+                .unwrap_err()
+                .contains("unknown log level")
+        );
+        assert!(
+            words("--chek x")
+                .unwrap_err()
+                .contains("did you mean check?")
+        );
+        assert!(words("-z x").is_err());
+        assert_eq!(words("--check").unwrap().action, Action::Check);
+    }
+}

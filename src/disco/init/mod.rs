@@ -1,0 +1,542 @@
+//! PID 1: starts the agent and the command, forwards signals, reaps, leaves with the command's status.
+//!
+//! One thread that waits in one place, for signals: children tell by SIGCHLD, the agent's socket by
+//! SIGIO, everything else is there to be forwarded. All of them are blocked from the first
+//! instruction on and taken from the queue, so that none is lost, and no handler ever runs. Nothing
+//! here parses, resolves or connects; that is the agent's, which may crash without harm.
+//!
+//! Invariants: one thread, so that forking is safe; only this module waits for children of init;
+//! after the command has started every failure is a log line, never an end.
+
+pub mod command;
+pub mod leftovers;
+pub mod spawn;
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, warn};
+
+use super::agent::{self, Circumstances};
+use super::layers;
+use super::link::{self, Message};
+use super::log;
+use super::settings::{Mode, Settings};
+use crate::contract::exit::{self, Exit};
+use crate::contract::signal;
+use crate::sys::{self, Fork, Prepared, Reaped, Received, SignalSet};
+
+/// Signals that end disco while there is no command yet. All others wait for the command.
+const ENDING: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
+
+/// How long an agent may take to go once it is told to, beyond what its handler is given.
+const AGENT_GRACE: Duration = Duration::from_secs(2);
+
+/// From TERM to KILL for a command that a rule restarts, where `disco.stop_timeout` says nothing.
+const RESTART_GRACE: Duration = Duration::from_secs(10);
+
+/// What the process was started with and the command must find again.
+pub struct Inherited {
+    mask: SignalSet,
+    ignored_children: bool,
+    ignored_pipe: bool,
+}
+
+impl Inherited {
+    /// Blocks every signal and remembers how things were. To be called before anything else.
+    #[must_use]
+    pub fn take() -> Self {
+        let mask = sys::set_mask(&sys::all_but_faults());
+        // With SIGCHLD ignored the kernel throws exit statuses away (conformance pid1 2).
+        let ignored_children = sys::is_ignored(libc::SIGCHLD);
+        if ignored_children {
+            sys::set_ignored(libc::SIGCHLD, false);
+        }
+        // A log that nobody reads any more must not look like a signal for the command.
+        let ignored_pipe = sys::is_ignored(libc::SIGPIPE);
+        if !ignored_pipe {
+            sys::set_ignored(libc::SIGPIPE, true);
+        }
+        sys::fill_standard_descriptors();
+        Self {
+            mask,
+            ignored_children,
+            ignored_pipe,
+        }
+    }
+
+    /// Puts dispositions and mask back, in this order: a signal that has waited must not find ours.
+    fn restore(&self) {
+        if self.ignored_children {
+            sys::set_ignored(libc::SIGCHLD, true);
+        }
+        if !self.ignored_pipe {
+            sys::set_ignored(libc::SIGPIPE, false);
+        }
+        sys::set_mask(&self.mask);
+    }
+
+    /// Drops the pending signals that are about our own children and descriptors, and keeps the
+    /// others for whoever the process becomes.
+    fn discard_own_signals(&self) {
+        let own = i32::try_from(std::process::id()).unwrap_or(0);
+        let mut kept = Vec::new();
+        while let Some(received) = sys::wait_signal(&sys::all_but_faults(), Some(Duration::ZERO)) {
+            if !received.from_kernel || !matches!(received.number, libc::SIGCHLD | libc::SIGIO) {
+                kept.push(received.number);
+            }
+        }
+        for number in kept {
+            // Blocked, so that it waits again until the mask is restored.
+            let _ = sys::kill(own, number);
+        }
+    }
+}
+
+/// The agent as init sees it.
+struct Agent {
+    pid: i32,
+    link: OwnedFd,
+    started: Instant,
+}
+
+struct Init {
+    settings: Settings,
+    name: OsString,
+    prepared: Prepared,
+    inherited: Inherited,
+    signals: SignalSet,
+    started: Instant,
+    is_pid_1: bool,
+    agent: Option<Agent>,
+    /// When to start the agent again, and how long to wait the next time.
+    agent_due: Option<Instant>,
+    agent_pause: Duration,
+    configured: bool,
+    /// Signals that came before the command did; a bit per number.
+    held: u64,
+    command: Option<i32>,
+    /// Set while a rule's restart of the command is under way.
+    restarting: bool,
+    /// When the command gets KILL, if it is being stopped and that is wanted.
+    kill_at: Option<Instant>,
+}
+
+/// Runs the container to its end and returns the exit code; in exec mode it does not return.
+#[must_use]
+pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, started: Instant) -> u8 {
+    let is_pid_1 = std::process::id() == 1;
+    let wants_agent = !settings.sources.is_empty() || layers::has_rules(&settings.path);
+    let name = argv.first().cloned().unwrap_or_default();
+    if wants_agent && let Err(failure) = command::find(&name) {
+        error!("{failure}");
+        return failure.code();
+    }
+    let shown = log::list(argv.iter().map(|word| word.to_string_lossy()));
+    let mut init = Init {
+        prepared: command::prepare(argv),
+        settings,
+        name,
+        inherited,
+        signals: sys::all_but_faults(),
+        started,
+        is_pid_1,
+        agent: None,
+        agent_due: None,
+        agent_pause: Duration::from_millis(100),
+        configured: false,
+        held: 0,
+        command: None,
+        restarting: false,
+        kill_at: None,
+    };
+    let mut stays = false;
+    if wants_agent {
+        if !is_pid_1 && !sys::set_subreaper(true) {
+            debug!("cannot become a subreaper; orphans will go elsewhere");
+        }
+        match init.configure() {
+            Ok(agent_stays) => stays = agent_stays,
+            Err(code) => return init.end(code),
+        }
+        info!("Exec {shown}");
+    }
+    let supervise = match init.settings.mode {
+        Mode::Supervise => true,
+        Mode::Exec => false,
+        Mode::Auto => is_pid_1 || stays,
+    };
+    if !supervise {
+        return init.exec();
+    }
+    if !wants_agent && !is_pid_1 && !sys::set_subreaper(true) {
+        debug!("cannot become a subreaper; orphans will go elsewhere");
+    }
+    init.supervise()
+}
+
+impl Init {
+    /// Runs the agent until every rule is complete. Returns whether it stays.
+    fn configure(&mut self) -> Result<bool, u8> {
+        self.start_agent();
+        // An agent that hangs does not keep its own deadline.
+        let deadline = self
+            .settings
+            .deadline
+            .map(|limit| self.started + limit + AGENT_GRACE);
+        loop {
+            let due = [self.agent_due, deadline].into_iter().flatten().min();
+            if let Some(received) = self.wait(due) {
+                if ENDING.contains(&received.number) {
+                    info!(
+                        "{} while waiting for the configuration: ending",
+                        described(received)
+                    );
+                    return Err(Exit::Signal(u8::try_from(received.number).unwrap_or(0)).status());
+                }
+                if !is_own(received) {
+                    self.held |= bit(received.number);
+                }
+            }
+            // In this order: an agent says that it is done and then ends.
+            while let Some(message) = self.message() {
+                if let Message::Configured { stays } = message {
+                    self.configured = true;
+                    return Ok(stays);
+                }
+            }
+            if let Some(exit) = self.reap() {
+                self.agent_ended(exit)?;
+            }
+            self.restart_agent_if_due();
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                error!(
+                    "Unable to configure container before `disco.deadline`: the agent does not answer"
+                );
+                return Err(exit::UNAVAILABLE);
+            }
+        }
+    }
+
+    /// Waits for a signal or for a time.
+    fn wait(&self, until: Option<Instant>) -> Option<Received> {
+        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        sys::wait_signal(&self.signals, timeout)
+    }
+
+    fn message(&self) -> Option<Message> {
+        link::take(&self.agent.as_ref()?.link)
+    }
+
+    /// Reaps everything that has ended: coalesced SIGCHLDs mean that one may stand for many (pid1
+    /// 16). Returns the agent's end if it is among them; the command's is kept in `command`.
+    fn reap(&mut self) -> Option<Exit> {
+        let mut agent_exit = None;
+        while let Reaped::Ended(pid, exit) = sys::reap() {
+            if self.agent.as_ref().is_some_and(|agent| agent.pid == pid) {
+                agent_exit = Some(exit);
+            } else {
+                debug!(pid, "reaped an orphan: {exit}");
+            }
+        }
+        agent_exit
+    }
+
+    fn start_agent(&mut self) {
+        self.agent_due = None;
+        let started = link::pair().and_then(|(own, theirs)| {
+            sys::signal_when_readable(std::os::fd::AsFd::as_fd(&own))?;
+            Ok((sys::fork()?, own, theirs))
+        });
+        match started {
+            Ok((Fork::Child, own, theirs)) => {
+                drop(own);
+                self.become_agent(theirs)
+            }
+            Ok((Fork::Parent(pid), own, _)) => {
+                debug!(pid, "agent started");
+                self.agent = Some(Agent {
+                    pid,
+                    link: own,
+                    started: Instant::now(),
+                });
+            }
+            Err(error) => {
+                error!("cannot start the agent: {error}");
+                self.schedule_agent();
+            }
+        }
+    }
+
+    /// The child's side: a process like any other, with its own signals and no stdin, which is the
+    /// command's. What it prints by mistake goes to stderr.
+    fn become_agent(&self, link: OwnedFd) -> ! {
+        sys::detach_stdin();
+        sys::redirect(2, 1);
+        // Whatever else was inherited is the command's, too; the link moves below it first.
+        let link = sys::keep_only(link);
+        log::install_panic_hook(agent::PANICKED);
+        sys::set_mask(&sys::no_signals());
+        let circumstances = Circumstances {
+            started: self.started,
+            resumed: self.configured,
+        };
+        sys::exit_now(agent::run(&self.settings, link, circumstances))
+    }
+
+    /// Decides what the end of an agent means.
+    fn agent_ended(&mut self, exit: Exit) -> Result<(), u8> {
+        let lived = self
+            .agent
+            .take()
+            .map(|agent| agent.started.elapsed())
+            .unwrap_or_default();
+        match exit {
+            Exit::Code(0) => Ok(()),
+            // It has said why.
+            Exit::Code(code @ (exit::USAGE | exit::UNAVAILABLE | exit::FAILED | exit::CONFIG))
+                if !self.configured =>
+            {
+                Err(code)
+            }
+            _ => {
+                if lived > Duration::from_secs(60) {
+                    self.agent_pause = Duration::from_millis(100);
+                }
+                error!(
+                    "the agent ended ({exit}); starting it again in {:?}",
+                    self.agent_pause
+                );
+                self.schedule_agent();
+                Ok(())
+            }
+        }
+    }
+
+    fn schedule_agent(&mut self) {
+        self.agent_due = Some(Instant::now() + self.agent_pause);
+        self.agent_pause = (self.agent_pause * 2).min(Duration::from_secs(10));
+    }
+
+    fn restart_agent_if_due(&mut self) {
+        if self.agent_due.is_some_and(|due| due <= Instant::now()) {
+            self.start_agent();
+        }
+    }
+
+    /// Ends the agent, and with it a handler at work, which is given the time of `disco.drain`.
+    fn stop_agent(&mut self) {
+        self.agent_due = None;
+        let Some(agent) = self.agent.take() else {
+            return;
+        };
+        let _ = sys::kill(agent.pid, libc::SIGTERM);
+        let mut deadline = Instant::now() + self.settings.drain + AGENT_GRACE;
+        loop {
+            match sys::reap() {
+                Reaped::Ended(pid, _) if pid == agent.pid => return,
+                Reaped::Ended(..) => continue,
+                Reaped::Childless => return,
+                Reaped::Running => {}
+            }
+            if Instant::now() >= deadline {
+                warn!("the agent does not end; killing it");
+                let _ = sys::kill(agent.pid, libc::SIGKILL);
+                deadline += AGENT_GRACE;
+            }
+            let _ = self.wait(Some(deadline));
+        }
+    }
+
+    /// Leaves before the command was started.
+    fn end(&mut self, code: u8) -> u8 {
+        self.stop_agent();
+        leftovers::drain(&self.signals, self.settings.drain, self.is_pid_1);
+        code
+    }
+
+    /// Becomes the command.
+    fn exec(&mut self) -> u8 {
+        // The agent has said that it is done, and goes by itself.
+        self.stop_agent();
+        self.agent = None;
+        for number in numbers(self.held) {
+            let _ = sys::kill(i32::try_from(std::process::id()).unwrap_or(0), number);
+        }
+        let failure = command::explain(spawn::become_command(
+            &self.name,
+            &mut self.prepared,
+            &self.inherited,
+        ));
+        error!("{failure}");
+        failure.code()
+    }
+
+    /// Runs the command as a child, to its end.
+    fn supervise(&mut self) -> u8 {
+        if let Err(failure) = self.start_command() {
+            error!("{failure}");
+            return self.end(failure.code());
+        }
+        let exit = loop {
+            let due = [self.agent_due, self.kill_at].into_iter().flatten().min();
+            let received = self.wait(due);
+            if let Some(received) = received.filter(|received| !is_own(*received)) {
+                self.forward(received);
+            }
+            while let Some(message) = self.message() {
+                self.obey(message);
+            }
+            if let Some(exit) = self.reap_running() {
+                match self.command_ended(exit) {
+                    Some(exit) => break exit,
+                    None => continue,
+                }
+            }
+            self.restart_agent_if_due();
+            if self.kill_at.is_some_and(|at| at <= Instant::now()) {
+                self.kill_command();
+            }
+        };
+        self.stop_agent();
+        leftovers::drain(&self.signals, self.settings.drain, self.is_pid_1);
+        debug!("the command ended: {exit}");
+        exit.status()
+    }
+
+    fn start_command(&mut self) -> Result<(), command::Failure> {
+        let started = spawn::start(&self.name, &mut self.prepared, &self.inherited);
+        let pid = started.map_err(command::explain)?;
+        self.command = Some(pid);
+        for number in numbers(std::mem::take(&mut self.held)) {
+            self.send(number);
+        }
+        Ok(())
+    }
+
+    /// Reaps everything, as [`Self::reap`], and returns the command's end.
+    fn reap_running(&mut self) -> Option<Exit> {
+        let mut ended = None;
+        loop {
+            match sys::reap() {
+                Reaped::Ended(pid, exit) if self.command == Some(pid) => {
+                    self.command = None;
+                    ended = Some(exit);
+                }
+                Reaped::Ended(pid, exit) => {
+                    if self.agent.as_ref().is_some_and(|agent| agent.pid == pid) {
+                        // With the command running no end of an agent is final.
+                        let _ = self.agent_ended(exit);
+                    } else {
+                        debug!(pid, "reaped an orphan: {exit}");
+                    }
+                }
+                Reaped::Running => return ended,
+                // Nobody is left: if the command's end was not among them, it is lost for good, and
+                // waiting on would mean waiting for ever (pid1 2).
+                Reaped::Childless => {
+                    if self.command.take().is_some() {
+                        error!("the command is gone without a status");
+                        return Some(Exit::Code(exit::FAILED));
+                    }
+                    return ended;
+                }
+            }
+        }
+    }
+
+    fn command_ended(&mut self, exit: Exit) -> Option<Exit> {
+        self.kill_at = None;
+        if !std::mem::take(&mut self.restarting) {
+            return Some(exit);
+        }
+        info!("the command ended ({exit}) and is started again");
+        match self.start_command() {
+            Ok(()) => None,
+            Err(failure) => {
+                error!("{failure}");
+                Some(Exit::Code(failure.code()))
+            }
+        }
+    }
+
+    fn forward(&mut self, received: Received) {
+        debug!("{}: forwarding it to the command", described(received));
+        if ENDING.contains(&received.number) {
+            // Somebody wants the end, whatever a rule wanted before.
+            self.restarting = false;
+            if let Some(grace) = self.settings.stop_timeout {
+                self.kill_at.get_or_insert_with(|| Instant::now() + grace);
+            }
+        }
+        self.send(received.number);
+    }
+
+    fn send(&self, number: i32) {
+        let Some(pid) = self.command else {
+            return;
+        };
+        match sys::kill(pid, number) {
+            Ok(()) => {}
+            // It has just ended, and its SIGCHLD is on the way.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(error) => warn!(
+                "cannot send {} to the command: {error}",
+                signal::name(number)
+            ),
+        }
+    }
+
+    fn kill_command(&mut self) {
+        self.kill_at = None;
+        if let Some(pid) = self.command {
+            warn!("the command did not end in time; killing it and its process group");
+            let _ = sys::kill(-pid, libc::SIGKILL);
+            let _ = sys::kill(pid, libc::SIGKILL);
+        }
+    }
+
+    fn obey(&mut self, message: Message) {
+        match message {
+            Message::Configured { .. } => {}
+            Message::Signal(number) => {
+                info!("a rule sends {} to the command", signal::name(number));
+                self.send(number);
+            }
+            Message::Restart => {
+                info!("a rule restarts the command");
+                self.restarting = true;
+                let grace = self.settings.stop_timeout.unwrap_or(RESTART_GRACE);
+                self.kill_at.get_or_insert_with(|| Instant::now() + grace);
+                self.send(libc::SIGTERM);
+            }
+        }
+    }
+}
+
+/// Whether a signal is for init itself: children and the agent's socket.
+fn is_own(received: Received) -> bool {
+    match received.number {
+        libc::SIGCHLD => true,
+        libc::SIGIO => received.from_kernel,
+        _ => false,
+    }
+}
+
+fn described(received: Received) -> String {
+    let name = signal::name(received.number);
+    match (received.from_kernel, received.sender) {
+        (true, _) => format!("{name} from the terminal"),
+        (false, 0) => format!("{name} from outside the container"),
+        (false, pid) => format!("{name} from process {pid}"),
+    }
+}
+
+fn bit(number: i32) -> u64 {
+    1 << (number - 1).clamp(0, 63)
+}
+
+fn numbers(bits: u64) -> impl Iterator<Item = i32> {
+    (1..=64).filter(move |number| bits & bit(*number) != 0)
+}

@@ -1,0 +1,428 @@
+//! The process side, as PID 1 of a namespace and as an ordinary child: statuses, signals, and what
+//! the command finds when it starts. Numbers are those of the conformance list of PID 1.
+
+use nix::sys::signal::Signal;
+
+use crate::support::{DEADLINE, Disco, Sandbox, disco_bin, wait_for};
+
+/// Disco in each of its ways to run a command.
+fn ways() -> [(&'static str, Disco); 4] {
+    [
+        ("exec", Disco::new()),
+        ("supervise", Disco::new().cfg("disco.mode=supervise")),
+        ("pid 1", Disco::new().pid1()),
+        ("pid 1, exec", Disco::new().pid1().cfg("disco.mode=exec")),
+    ]
+}
+
+#[test]
+fn p32_exit_codes_pass_through() {
+    for (way, disco) in ways() {
+        for code in [0, 1, 2, 63, 126, 127, 128, 255] {
+            let out = disco
+                .clone()
+                .args(["sh", "-c", &format!("exit {code}")])
+                .run();
+            assert_eq!(out.code, Some(code), "{way}: {}", out.stderr);
+        }
+    }
+}
+
+#[test]
+fn p32_death_by_signal_is_128_plus_n_real_time_signals_included() {
+    for pid1 in [false, true] {
+        for number in [1, 2, 3, 9, 13, 15, 34, 40, 64] {
+            let disco = Disco::new().cfg("disco.mode=supervise|disco.drain=1s");
+            let disco = if pid1 { disco.pid1() } else { disco };
+            let out = disco
+                .args(["sh", "-c", &format!("kill -{number} $$")])
+                .run();
+            assert_eq!(out.code, Some(128 + number), "{}", out.stderr);
+        }
+    }
+}
+
+#[test]
+fn p6_what_cannot_be_executed_says_so() {
+    let sandbox = Sandbox::new();
+    let plain = sandbox.write("plain", "x");
+    for (way, disco) in ways() {
+        let run = |command: &str| disco.clone().arg(command).run();
+        assert_eq!(run("no-such-command").code, Some(127), "{way}");
+        assert_eq!(run("/no/such/file").code, Some(127), "{way}");
+        run(plain.to_str().unwrap())
+            .assert_code(126)
+            .assert_stderr_has("is not executable");
+        run("/").assert_code(126);
+    }
+}
+
+#[test]
+fn p5_a_script_without_interpreter_line_runs_in_the_shell() {
+    let sandbox = Sandbox::new();
+    let script = sandbox.handler("script", "echo \"$0 $1\"\n");
+    for (way, disco) in ways() {
+        let out = disco.args([script.to_str().unwrap(), "x"]).run();
+        assert_eq!(
+            out.stdout,
+            format!("{} x\n", script.display()),
+            "{way}: {}",
+            out.stderr
+        );
+    }
+}
+
+#[test]
+fn every_signal_is_forwarded() {
+    // dash knows no names of real-time signals, but their numbers.
+    let all: Vec<i32> = (1..=31)
+        .filter(|n| ![libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD].contains(n))
+        .filter(|n| {
+            ![
+                libc::SIGFPE,
+                libc::SIGILL,
+                libc::SIGSEGV,
+                libc::SIGBUS,
+                libc::SIGABRT,
+                libc::SIGTRAP,
+                libc::SIGSYS,
+            ]
+            .contains(n)
+        })
+        .chain(34..=64)
+        .collect();
+    let traps: String = all
+        .iter()
+        .map(|n| format!("trap 'echo got {n}' {n}; "))
+        .collect();
+    let script = format!("{traps} echo ready; while :; do sleep 0.02; done");
+    for pid1 in [false, true] {
+        let disco = Disco::new().cfg("disco.mode=supervise|disco.drain=1s");
+        let disco = if pid1 { disco.pid1() } else { disco };
+        // bash, where it is there, traps real-time signals by number.
+        let running = disco.args(["bash", "-c", &script]).spawn();
+        running.wait_stdout("ready");
+        for number in &all {
+            let pid = running.pid().as_raw();
+            assert!(send(pid, *number), "{number}");
+            running.wait_stdout(&format!("got {number}\n"));
+        }
+    }
+}
+
+/// kill(2) by number, which nix's enum cannot express for real-time signals.
+fn send(pid: i32, number: i32) -> bool {
+    layer_cake::sys::kill(pid, number).is_ok()
+}
+
+/// What a shell sees of itself and of the process it runs in.
+const LOOK: &str = "readlink /proc/$$/exe; ls /proc/self/fd; \
+    grep -E '^Sig(Blk|Ign|Cgt|Pnd)|^ShdPnd' /proc/self/status; env | grep -v '^_='";
+
+/// The same without disco.
+fn untouched(pid1: bool) -> String {
+    let bare = Disco::new().bin("/usr/bin/env");
+    let bare = if pid1 { bare.pid1() } else { bare };
+    bare.args(["sh", "-c", LOOK]).run().stdout
+}
+
+#[test]
+fn p3_the_command_finds_everything_as_disco_was_given_it() {
+    for (way, disco) in ways() {
+        let out = disco.args(["sh", "-c", LOOK]).run();
+        assert_eq!(
+            out.stdout,
+            untouched(way.starts_with("pid 1")),
+            "{way}: {}",
+            out.stderr
+        );
+    }
+}
+
+#[test]
+fn p2_p3_ignored_signals_stay_ignored_and_no_status_is_lost() {
+    let ignoring = |words: &[&str]| {
+        let env = Disco::new().bin("/usr/bin/env");
+        env.arg("--ignore-signal=CHLD,PIPE,USR1").args(words)
+    };
+    let look = ["grep", "SigIgn", "/proc/self/status"];
+    let bare = ignoring(&look).run().stdout;
+    assert!(bare.ends_with("11200\n"), "{bare}");
+    for mode in ["exec", "supervise"] {
+        let disco = |words: &[&str]| {
+            let words = [&[disco_bin().to_str().unwrap()], words].concat();
+            ignoring(&words).cfg(format!("disco.mode={mode}")).run()
+        };
+        disco(&look).assert_code(0).assert_stdout(&bare);
+        disco(&["sh", "-c", "exit 5"]).assert_code(5);
+    }
+}
+
+#[test]
+fn exec_mode_leaves_no_trace_after_an_agent() {
+    let sandbox = Sandbox::new();
+    sandbox.write("test.rules", "rules: [{rule: {when: [], do: 'true'}}]");
+    let cfg = format!("disco.path={}|disco.mode=exec", sandbox.dir().display());
+    for pid1 in [false, true] {
+        let disco = Disco::new().cfg(&cfg);
+        let disco = if pid1 { disco.pid1() } else { disco };
+        let out = disco.args(["sh", "-c", LOOK]).run();
+        assert_eq!(out.stdout, untouched(pid1), "{}", out.stderr);
+    }
+}
+
+#[test]
+fn disco_cfg_never_reaches_the_command_and_the_rest_does() {
+    for (way, disco) in ways() {
+        let out = disco
+            .env("KEEP", "me")
+            .args(["sh", "-c", "echo ${DISCO_CFG-none} $KEEP"])
+            .run();
+        assert_eq!(out.stdout, "none me\n", "{way}");
+    }
+}
+
+#[test]
+fn p8_closed_standard_streams_do_not_matter() {
+    for (way, disco) in ways() {
+        for fd in [0, 1, 2] {
+            let out = disco
+                .clone()
+                .closed_fd(fd)
+                .args(["sh", "-c", "exit 3"])
+                .run();
+            assert_eq!(out.code, Some(3), "{way} without {fd}: {}", out.stderr);
+        }
+        let out = disco
+            .closed_fd(0)
+            .closed_fd(1)
+            .closed_fd(2)
+            .args(["sh", "-c", "exit 3"])
+            .run();
+        assert_eq!(out.code, Some(3), "{way} without any");
+    }
+}
+
+#[test]
+fn p33_what_is_left_gets_term_and_time() {
+    let sandbox = Sandbox::new();
+    let script = format!(
+        "(trap 'sleep 0.3; echo flushed > {0}/out; exit' TERM; echo up > {0}/up; while :; do sleep 0.01; done) & while ! test -s {0}/up; do sleep 0.01; done; exit 5",
+        sandbox.dir().display()
+    );
+    for pid1 in [false, true] {
+        let _ = std::fs::remove_file(sandbox.path("up"));
+        let _ = std::fs::remove_file(sandbox.path("out"));
+        let disco = Disco::new().cfg("disco.mode=supervise");
+        let disco = if pid1 { disco.pid1() } else { disco };
+        let out = disco.args(["bash", "-c", &script]).run();
+        out.assert_code(5);
+        assert_eq!(sandbox.read("out"), "flushed\n");
+        assert!(out.elapsed.as_secs() < 4, "{:?}", out.elapsed);
+    }
+}
+
+#[test]
+fn p33_what_ignores_term_is_killed_after_the_drain_and_named() {
+    let script = "(trap '' TERM; echo up; while :; do sleep 0.1; done) & read line < /dev/null; sleep 0.2; exit 6";
+    for pid1 in [false, true] {
+        let disco = Disco::new().cfg("disco.mode=supervise|disco.drain=300ms");
+        let disco = if pid1 { disco.pid1() } else { disco };
+        disco
+            .args(["bash", "-c", script])
+            .run()
+            .assert_code(6)
+            .assert_stderr_has("killing what is left after 300ms: bash (");
+    }
+}
+
+#[test]
+fn p16_orphans_are_reaped() {
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.01 & ) ; done; echo ready; while :; do sleep 0.02; done";
+    for pid1 in [false, true] {
+        let disco = Disco::new().cfg("disco.mode=supervise");
+        let disco = if pid1 { disco.pid1() } else { disco };
+        let running = disco.args(["sh", "-c", script]).spawn();
+        running.wait_stdout("ready");
+        let init = running.pid().as_raw();
+        wait_for("only the command is left below disco", DEADLINE, || {
+            let children =
+                std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).ok()?;
+            (children.split_whitespace().count() == 1).then_some(())
+        });
+        running.signal(Signal::SIGTERM);
+        running.wait().assert_code(143);
+    }
+}
+
+#[test]
+fn c41_a_stop_while_waiting_ends_it_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.write("db.schema", "name: db\n");
+    sandbox.write("test.rules", "rules: [{rule: {when: db, do: 'true'}}]");
+    let cfg = format!("disco.path={}|env.prefix=NONE_", sandbox.dir().display());
+    for pid1 in [false, true] {
+        for signal in [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGHUP,
+        ] {
+            let disco = Disco::new().cfg(&cfg).args(["-l", "debug", "true"]);
+            let running = if pid1 { disco.pid1() } else { disco }.spawn();
+            running.wait_stderr("missing from env");
+            running.signal(signal);
+            let out = running.wait();
+            out.assert_code(128 + signal as i32)
+                .assert_stdout("")
+                .assert_stderr_has("while waiting for the configuration");
+        }
+    }
+}
+
+#[test]
+fn a_stop_while_a_handler_runs_ends_the_handler_first() {
+    let sandbox = Sandbox::new();
+    sandbox.handler("h", "#!/bin/sh\nd=${0%/*}\ntrap 'echo clean > $d/done; exit 0' TERM\necho up > $d/up\nwhile :; do sleep 0.01; done\n");
+    sandbox.write("test.rules", "rules: [{rule: {when: [], do: h}}]");
+    let running = Disco::new()
+        .cfg(format!("disco.path={}", sandbox.dir().display()))
+        .arg("true")
+        .pid1()
+        .spawn();
+    sandbox.wait_file("up");
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(143);
+    assert_eq!(sandbox.read("done"), "clean\n");
+}
+
+#[test]
+fn p22_a_signal_that_comes_before_the_command_waits_for_it() {
+    let sandbox = Sandbox::new();
+    sandbox.handler(
+        "h",
+        "#!/bin/sh\nd=${0%/*}\necho up > $d/up\nwhile ! test -e $d/go; do sleep 0.01; done\n",
+    );
+    sandbox.write("test.rules", "rules: [{rule: {when: [], do: h}}]");
+    let cfg = format!(
+        "disco.path={}|disco.mode=supervise",
+        sandbox.dir().display()
+    );
+    let running = Disco::new().cfg(cfg).args(["sleep", "1000"]).spawn();
+    sandbox.wait_file("up");
+    running.signal(Signal::SIGUSR1);
+    sandbox.write("go", "");
+    running.wait().assert_code(128 + libc::SIGUSR1);
+}
+
+#[test]
+fn an_agent_that_is_killed_comes_back_and_the_container_is_configured() {
+    let sandbox = Sandbox::new();
+    sandbox.write("db.schema", "name: db\n");
+    sandbox.handler(
+        "h",
+        "#!/bin/sh\nd=${0%/*}\necho up >> $d/up\nwhile ! test -e $d/go; do sleep 0.01; done\n",
+    );
+    sandbox.write("test.rules", "rules: [{rule: {when: [], do: h}}]");
+    let cfg = format!(
+        "disco.path={}|disco.mode=supervise",
+        sandbox.dir().display()
+    );
+    let running = Disco::new()
+        .cfg(cfg)
+        .args(["-ldebug", "echo", "doit"])
+        .spawn();
+    sandbox.wait_file("up");
+    let init = running.pid().as_raw();
+    let agent = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+    assert!(send(agent.trim().parse().unwrap(), libc::SIGKILL));
+    running.wait_stderr("the agent ended (ended by SIGKILL); starting it again");
+    sandbox.write("go", "");
+    running.wait().assert_code(0).assert_stdout("doit\n");
+    assert_eq!(sandbox.read("up").lines().count(), 2);
+}
+
+#[test]
+fn a_watch_rule_keeps_the_agent_and_signals_the_command() {
+    let sandbox = Sandbox::new();
+    sandbox.write("db.schema", "name: db\ntype: object\n");
+    sandbox.handler("h", "#!/bin/sh\ncat > ${0%/*}/got\n");
+    sandbox.write(
+        "test.rules",
+        "format: 2\nrules: [{when: db, do: h, once: false, then: {signal: USR2}}]",
+    );
+    sandbox.write("data.yaml", "db: {n: 1}\n");
+    let cfg = format!(
+        "disco.path={0}|flat.file={0}/data.yaml",
+        sandbox.dir().display()
+    );
+    let script =
+        "trap 'echo changed' USR2; trap 'exit 9' TERM; echo ready; while :; do sleep 0.02; done";
+    let running = Disco::new().cfg(cfg).args(["sh", "-c", script]).spawn();
+    running.wait_stdout("ready");
+    sandbox.write("next.yaml", "db: {n: 2}\n");
+    std::fs::rename(sandbox.path("next.yaml"), sandbox.path("data.yaml")).unwrap();
+    running.wait_stdout("changed");
+    assert_eq!(sandbox.read("got"), r#"{"db":{"n":2}}"#);
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(9);
+}
+
+#[test]
+fn a_rule_can_restart_the_command() {
+    let sandbox = Sandbox::new();
+    sandbox.write("db.schema", "name: db\ntype: object\n");
+    sandbox.write(
+        "test.rules",
+        "format: 2\nrules: [{when: db, do: 'true', once: false, then: restart}]",
+    );
+    sandbox.write("data.yaml", "db: {n: 1}\n");
+    let cfg = format!(
+        "disco.path={0}|flat.file={0}/data.yaml",
+        sandbox.dir().display()
+    );
+    let running = Disco::new()
+        .cfg(cfg)
+        .args(["sh", "-c", "echo started; exec sleep 1000"])
+        .pid1()
+        .spawn();
+    running.wait_stdout("started\n");
+    sandbox.write("data.yaml", "db: {n: 2}\n");
+    running.wait_stdout("started\nstarted\n");
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(143);
+}
+
+#[test]
+fn stop_timeout_kills_a_command_that_does_not_stop() {
+    let disco = Disco::new()
+        .cfg("disco.mode=supervise|disco.stop_timeout=200ms")
+        .pid1();
+    let running = disco
+        .args([
+            "bash",
+            "-c",
+            "trap 'echo no' TERM; echo ready; while :; do sleep 0.02; done",
+        ])
+        .spawn();
+    running.wait_stdout("ready");
+    running.signal(Signal::SIGTERM);
+    running
+        .wait()
+        .assert_code(137)
+        .assert_stderr_has("the command did not end in time");
+}
+
+#[test]
+fn p11_neither_path_nor_environment_are_needed() {
+    for mode in ["exec", "supervise"] {
+        let disco = disco_bin().to_str().unwrap();
+        let cfg = format!("DISCO_CFG=disco.mode={mode}");
+        let empty = Disco::new().bin("/usr/bin/env").args(["-i", &cfg, disco]);
+        empty
+            .args(["sh", "-c", "echo $#"])
+            .run()
+            .assert_code(0)
+            .assert_stdout("0\n");
+    }
+}

@@ -1,0 +1,21 @@
+//! Everything that is tested through the disco program: one binary, a module per behaviour.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::allow_attributes,
+    reason = "a test that cannot go on fails, and helpers serve some modules only"
+)]
+
+/// What the command line takes and refuses, settings included.
+mod cli;
+/// From data to a running command: rules, handlers, limits.
+mod configure;
+/// The process side: signals, exit statuses, what the command finds.
+mod init;
+/// Servers, containers, and disco itself as objects that tests hold.
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "each helper serves some tests only"
+)]
+mod support;
