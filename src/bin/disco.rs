@@ -15,8 +15,11 @@ use layer_cake::disco::{self, init::Inherited};
 use layer_cake::sys;
 
 /// Called by the C runtime.
+///
+/// # Safety
+/// `argc` and `argv` are the program's, as the C standard has them.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let inherited = Inherited::take();
     // SAFETY: these are what the C runtime passed.
     let mut words = unsafe { sys::arguments(argc, argv) };

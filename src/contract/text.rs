@@ -609,7 +609,7 @@ mod tests {
         for level in 1..12 {
             let before = level - 1;
             let again = vec![format!("*a{before}"); 10].join(", ");
-            text += &format!("a{level}: &a{level} [{again}]\n");
+            text = format!("{text}a{level}: &a{level} [{again}]\n");
         }
         assert!(parse(text.as_bytes(), None, Snippet::Masked).is_err());
     }

@@ -10,8 +10,12 @@
 mod cli;
 /// From data to a running command: rules, handlers, limits.
 mod configure;
+/// In real containers, with the disco that ships.
+mod docker;
 /// The process side: signals, exit statuses, what the command finds.
 mod init;
+/// What the README says is so.
+mod readme;
 /// Servers, containers, and disco itself as objects that tests hold.
 #[allow(
     dead_code,

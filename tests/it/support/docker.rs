@@ -99,6 +99,15 @@ impl Image {
         image.change("ENV PATH=/bin")
     }
 
+    /// The image that `docker build` makes of a Dockerfile; the arguments end with the context.
+    pub(crate) fn built<W: AsRef<OsStr>>(arguments: impl IntoIterator<Item = W>) -> Self {
+        let name = unique();
+        let mut words: Vec<OsString> = ["build", "-q", "-t", &name].map(OsString::from).into();
+        words.extend(arguments.into_iter().map(|word| word.as_ref().to_owned()));
+        docker(&words).assert_code(0);
+        Self { name }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -1,6 +1,6 @@
 //! Consul: the key-value store, and the health of services, each by blocking query.
 //!
-//! One loop serves both ([`Subject`] says how they differ): read everything, publish, ask again with
+//! One loop serves both (`Subject` says how they differ): read everything, publish, ask again with
 //! the index of the answer, which Consul answers when something has changed or the wait is over.
 //! Exactly one request is open, and each has a time limit, so that a frozen connection is noticed.
 //!

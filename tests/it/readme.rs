@@ -1,0 +1,180 @@
+//! What the README says is so: every command in it runs, every file in it parses, every setting in
+//! its table exists.
+
+use std::path::Path;
+
+use layer_cake::contract::rule;
+use layer_cake::contract::schema::Schema;
+use layer_cake::contract::text::{self, Snippet};
+
+use crate::support::{Container, Disco, Image, Sandbox, dist_bin, repo};
+
+fn readme() -> String {
+    std::fs::read_to_string(repo().join("README.md")).unwrap()
+}
+
+/// The fenced blocks of a language.
+fn blocks(language: &str) -> Vec<String> {
+    let text = readme();
+    let fence = format!("```{language}\n");
+    let blocks = text.split(&fence).skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_first_command_does_the_main_job() {
+    let command = &blocks("sh")[0];
+    // Cargo is what runs this test: the program it would run is built already.
+    let built = env!("CARGO_BIN_EXE_disco");
+    let direct = command.replace("cargo run -q --bin disco --", built);
+    assert_ne!(&direct, command, "the README's first command has changed");
+    Disco::new()
+        .bin("/bin/sh")
+        .cwd(repo())
+        .args(["-c", &direct])
+        .run()
+        .assert_code(0)
+        .assert_stdout("doit\n")
+        .assert_stderr_has("Container Configured");
+}
+
+#[test]
+fn every_command_is_one_that_a_test_runs() {
+    let all = blocks("sh");
+    assert_eq!(
+        all.len(),
+        4,
+        "a command was added to the README: run it in a test"
+    );
+    assert_eq!(all[1], "tests/all.sh\n");
+    assert!(repo().join("tests/all.sh").is_file());
+    assert!(
+        all[2].starts_with("docker build -f Dockerfile.example "),
+        "{}",
+        all[2]
+    );
+    // tests/all.sh builds what ships with the same words.
+    let script = std::fs::read_to_string(repo().join("tests/all.sh")).unwrap();
+    let build = all[3].lines().nth(1).unwrap();
+    let (words, target) = build.rsplit_once(' ').unwrap();
+    assert!(
+        script.contains(words),
+        "tests/all.sh does not build by `{words}`"
+    );
+    assert!(readme().contains(&format!("`target/{target}/dist/disco`")));
+}
+
+#[test]
+fn schemas_and_rules_are_valid() {
+    let yaml = blocks("yaml");
+    assert_eq!(yaml.len(), 3);
+    let schema = text::parse(yaml[0].as_bytes(), None, Snippet::Shown)
+        .unwrap()
+        .value;
+    Schema::compile(&schema).unwrap();
+    for rules in &yaml[1..] {
+        let parsed = rule::parse(Path::new("README.rules"), rules.as_bytes()).unwrap();
+        assert_eq!((parsed.rules.len(), parsed.warnings.len()), (1, 0));
+    }
+}
+
+#[test]
+fn every_setting_in_the_table_exists() {
+    let text = readme();
+    let table = text
+        .split("## Settings")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let mut keys: Vec<String> = Vec::new();
+    for row in rows {
+        let first = row.split(" | ").next().unwrap();
+        let names: Vec<&str> = first.split('`').skip(1).step_by(2).collect();
+        if names[0] == "consul.*" {
+            let shared = names.iter().filter(|name| !name.contains('*'));
+            keys.extend(shared.flat_map(|name| [format!("consul.{name}"), format!("etcd.{name}")]));
+        } else {
+            keys.extend(names.iter().map(|name| (*name).to_owned()));
+        }
+    }
+    assert!(keys.len() > 50, "{keys:?}");
+    for key in keys {
+        // Whatever the value is worth, the key itself must not be an unknown one.
+        let out = Disco::new()
+            .cfg(format!("{key}=1|disco.deadline=10ms"))
+            .args(["--check", "true"])
+            .run();
+        out.assert_stderr_lacks("unknown");
+    }
+}
+
+#[test]
+fn the_exit_codes_of_help_and_readme_agree() {
+    let help = Disco::new().arg("--help").run().stdout;
+    for code in ["64", "69", "70", "78", "126", "127"] {
+        assert!(
+            help.contains(code) && readme().contains(&format!("{code}")),
+            "{code}"
+        );
+    }
+}
+
+/// The files of the repository that the examples name, with the disco that ships.
+fn context(disco: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    for file in [
+        "mysql.schema",
+        "mysql.rules",
+        "configure-mysql",
+        "mysql.yaml",
+    ] {
+        let path = format!("examples/mysql/{file}");
+        sandbox.write(&path, std::fs::read(repo().join(&path)).unwrap());
+        let mode = std::fs::metadata(repo().join(&path)).unwrap().permissions();
+        std::fs::set_permissions(sandbox.path(&path), mode).unwrap();
+    }
+    sandbox.write(disco, []);
+    std::fs::copy(dist_bin(), sandbox.path(disco)).unwrap();
+    sandbox
+}
+
+#[test]
+#[ignore = "needs docker"]
+fn dockerfile_example_builds_and_runs_as_the_readme_says() {
+    let sandbox = context("target/x86_64-unknown-linux-musl/dist/disco");
+    let base = Image::busybox().build();
+    let file = repo().join("Dockerfile.example");
+    let base_argument = format!("BASE={}", base.name());
+    let words = ["--build-arg", &base_argument, "-f", file.to_str().unwrap()];
+    let image = Image::built(words.into_iter().chain([sandbox.dir().to_str().unwrap()]));
+    let volume = format!(
+        "--volume={}:/config:ro",
+        sandbox.path("examples/mysql").display()
+    );
+    let out = Container::of(&image).option(volume).run();
+    out.assert_code(0)
+        .assert_stdout("doit\n")
+        .assert_stderr_has("Container Configured");
+}
+
+#[test]
+#[ignore = "needs docker"]
+fn the_dockerfile_stanza_builds() {
+    let sandbox = context("disco");
+    sandbox.write("Dockerfile", &blocks("dockerfile")[0]);
+    sandbox.write("server", []);
+    std::fs::copy("/bin/busybox", sandbox.path("server")).unwrap();
+    std::fs::rename(sandbox.path("examples"), sandbox.path("layers")).unwrap();
+    // The example's handler is a script, for which this image has no shell; here it only has to be.
+    let image = Image::built([sandbox.dir()]);
+    let out = Container::of(&image)
+        .env("DISCO_CFG", "disco.path=/none")
+        .args(["/server", "true"])
+        .run();
+    assert!(out.stderr.contains("applet not found"), "{}", out.stderr);
+}
