@@ -31,40 +31,43 @@ const FAULTS: &[i32] = &[
 /// fcntl(2): which signal O_ASYNC sends. From the kernel's `asm-generic/fcntl.h`; not in libc.
 const F_SETSIG: libc::c_int = 10;
 
-/// A set of signals.
-#[derive(Clone, Copy)]
-pub struct SignalSet(libc::sigset_t);
+/// A set of signals, a bit each, as the kernel has it. Not the C library's: musl keeps signals 32 to
+/// 34 to itself and leaves them out of every set, but 34 is a real-time signal that others may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignalSet(u64);
+
+/// Bytes of such a set, by which the kernel knows the caller.
+const SET_SIZE: usize = size_of::<SignalSet>();
 
 /// All signals except those that report our own faults.
 #[must_use]
 pub fn all_but_faults() -> SignalSet {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: sigfillset initialises the set it is given, which is ours.
-    unsafe { libc::sigfillset(set.as_mut_ptr()) };
-    // SAFETY: initialised by the line above.
-    let mut set = unsafe { set.assume_init() };
-    for fault in FAULTS {
-        // SAFETY: an initialised set and a valid signal number.
-        unsafe { libc::sigdelset(&raw mut set, *fault) };
-    }
-    SignalSet(set)
+    let faults = FAULTS
+        .iter()
+        .fold(0, |set, fault| set | 1_u64 << (fault - 1));
+    SignalSet(!faults)
 }
 
 /// No signal at all.
 #[must_use]
 pub fn no_signals() -> SignalSet {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: sigemptyset initialises the set it is given, which is ours.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: initialised by the line above.
-    SignalSet(unsafe { set.assume_init() })
+    SignalSet(0)
 }
 
 /// Replaces the signal mask of this thread and returns the one before.
 pub fn set_mask(new: &SignalSet) -> SignalSet {
-    let mut old = no_signals();
-    // SAFETY: both point to initialised sets; SIG_SETMASK with them cannot fail.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const new.0, &raw mut old.0) };
+    let mut old = SignalSet(0);
+    let (new, out) = (&raw const *new, &raw mut old);
+    // SAFETY: both point to sets of the size given; SIG_SETMASK with them cannot fail.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            new,
+            out,
+            SET_SIZE,
+        )
+    };
     old
 }
 
@@ -90,8 +93,9 @@ pub fn wait_signal(set: &SignalSet, timeout: Option<Duration>) -> Option<Receive
     let limit = limit.as_ref().map_or(std::ptr::null(), |l| l as *const _);
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: an initialised set, room for one siginfo, and a timespec that lives or null.
-        let number = unsafe { libc::sigtimedwait(&raw const set.0, info.as_mut_ptr(), limit) };
+        let (set, out) = (&raw const *set, info.as_mut_ptr());
+        // SAFETY: a set of the size given, room for one siginfo, and a timespec that lives or null.
+        let number = unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, set, out, limit, SET_SIZE) };
         if number > 0 {
             // SAFETY: filled in by the kernel, and all zeroes is a valid siginfo.
             let info = unsafe { info.assume_init() };
@@ -99,7 +103,8 @@ pub fn wait_signal(set: &SignalSet, timeout: Option<Duration>) -> Option<Receive
             let pid = unsafe { info.si_pid() };
             let from_kernel = info.si_code > 0;
             return Some(Received {
-                number,
+                // Signals end at 64.
+                number: i32::try_from(number).unwrap_or(0),
                 from_kernel,
                 sender: if from_kernel { 0 } else { pid },
             });
@@ -386,6 +391,43 @@ pub fn kill_with_parent(command: &mut tokio::process::Command) {
     };
     // SAFETY: the closure runs between fork and exec; it makes one system call and touches no memory.
     unsafe { command.pre_exec(arrange) };
+}
+
+unsafe extern "C" {
+    /// environ(7): the C library's list of `NAME=value` strings, ended by null.
+    static environ: *const *mut libc::c_char;
+}
+
+/// Blanks the value of an environment variable where it lies, so that `/proc/PID/environ`, which the
+/// command may read, does not show it. To be called before there is a second thread.
+pub fn blank_environment(name: &str) {
+    // SAFETY: a pointer that the C library has set by now and that nobody changes meanwhile.
+    let mut entry = unsafe { environ };
+    if entry.is_null() {
+        return;
+    }
+    loop {
+        // SAFETY: within the list, whose end is checked below before going on.
+        let text = unsafe { *entry };
+        if text.is_null() {
+            return;
+        }
+        // SAFETY: entries of the list are C strings.
+        let bytes = unsafe { CStr::from_ptr(text) }.to_bytes();
+        let value = bytes
+            .strip_prefix(name.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"="));
+        if let Some(value) = value {
+            let (start, length) = (bytes.len() - value.len(), value.len());
+            // SAFETY: within the string found above.
+            let value = unsafe { text.add(start) };
+            // SAFETY: `length` bytes from there on belong to the string, which is writable memory of
+            // ours, and no reference to them is alive.
+            unsafe { std::ptr::write_bytes(value, 0, length) };
+        }
+        // SAFETY: not yet at the end.
+        entry = unsafe { entry.add(1) };
+    }
 }
 
 /// Ends the process at once: no destructors, no buffers.

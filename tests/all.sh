@@ -162,3 +162,7 @@ cargo test --no-default-features --lib -- --include-ignored "$@"
 
 heading "All tests"
 cargo test --no-fail-fast -- --include-ignored "$@"
+
+# The same again with musl, static linking and the optimiser in between.
+heading "Integration tests of the disco that ships"
+DISCO_BIN=$DISCO_DIST cargo test --no-fail-fast --test it -- --include-ignored "$@"

@@ -53,6 +53,7 @@ pub fn run(words: Vec<OsString>, inherited: Inherited) -> u8 {
     let environment = |name: &str| std::env::var(name).ok();
     let (settings, problems) =
         settings::load(arguments.conf.as_deref(), variable.as_deref(), &environment);
+    crate::sys::blank_environment(settings::VARIABLE);
     let level = arguments.log_level.or(settings.log_level);
     log::install(level.unwrap_or(Level::Info), settings.log_format);
     if !problems.is_empty() {

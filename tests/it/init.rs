@@ -183,6 +183,34 @@ fn disco_cfg_never_reaches_the_command_and_the_rest_does() {
 }
 
 #[test]
+fn tokens_are_not_to_be_read_from_the_environment_of_init_or_agent() {
+    let sandbox = Sandbox::new();
+    sandbox.write("db.schema", "name: db\n");
+    sandbox.write(
+        "test.rules",
+        "format: 2\nrules: [{when: [], do: 'true', once: false}]",
+    );
+    let cfg = format!(
+        "disco.path={}|disco.log_level=debug",
+        sandbox.dir().display()
+    );
+    let script = "for p in $PPID $(cat /proc/$PPID/task/$PPID/children); do tr '\\0' '\\n' < /proc/$p/environ; done";
+    let out = Disco::new()
+        .env("KEEP", "me")
+        .cfg(cfg)
+        .args(["sh", "-c", script])
+        .run();
+    assert_eq!(
+        out.stdout.matches("KEEP=me").count(),
+        3,
+        "{}{}",
+        out.stdout,
+        out.stderr
+    );
+    assert!(!out.stdout.contains("disco.path"), "{}", out.stdout);
+}
+
+#[test]
 fn p8_closed_standard_streams_do_not_matter() {
     for (way, disco) in ways() {
         for fd in [0, 1, 2] {

@@ -10,8 +10,12 @@
 mod cli;
 /// From data to a running command: rules, handlers, limits.
 mod configure;
+/// Consul, and everything that can happen to it.
+mod consul;
 /// In real containers, with the disco that ships.
 mod docker;
+/// etcd, v3 and v2, and everything that can happen to it.
+mod etcd;
 /// The process side: signals, exit statuses, what the command finds.
 mod init;
 /// What the README says is so.

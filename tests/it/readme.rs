@@ -7,7 +7,7 @@ use layer_cake::contract::rule;
 use layer_cake::contract::schema::Schema;
 use layer_cake::contract::text::{self, Snippet};
 
-use crate::support::{Container, Disco, Image, Sandbox, dist_bin, repo};
+use crate::support::{Container, Disco, Image, Sandbox, disco_bin, dist_bin, repo};
 
 fn readme() -> String {
     std::fs::read_to_string(repo().join("README.md")).unwrap()
@@ -27,7 +27,7 @@ fn blocks(language: &str) -> Vec<String> {
 fn the_first_command_does_the_main_job() {
     let command = &blocks("sh")[0];
     // Cargo is what runs this test: the program it would run is built already.
-    let built = env!("CARGO_BIN_EXE_disco");
+    let built = disco_bin().to_str().unwrap();
     let direct = command.replace("cargo run -q --bin disco --", built);
     assert_ne!(&direct, command, "the README's first command has changed");
     Disco::new()
@@ -117,10 +117,7 @@ fn every_setting_in_the_table_exists() {
 fn the_exit_codes_of_help_and_readme_agree() {
     let help = Disco::new().arg("--help").run().stdout;
     for code in ["64", "69", "70", "78", "126", "127"] {
-        assert!(
-            help.contains(code) && readme().contains(&format!("{code}")),
-            "{code}"
-        );
+        assert!(help.contains(code) && readme().contains(code), "{code}");
     }
 }
 

@@ -59,7 +59,18 @@ impl From<reqwest::Error> for HttpError {
         while let Some(source) = cause.source() {
             cause = source;
         }
-        Self::Transport(cause.to_string())
+        Self::Transport(uncapitalised(&cause.to_string()))
+    }
+}
+
+/// As a fragment of a message: "Connection refused" loses its capital, "DNS" does not.
+pub(in crate::disco) fn uncapitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text.to_owned(),
     }
 }
 

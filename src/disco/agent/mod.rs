@@ -55,6 +55,13 @@ pub fn run(settings: &Settings, link: OwnedFd, circumstances: Circumstances) -> 
             warn!("{warning}");
         }
     }
+    if layers.rules.is_empty() && findings.problems.is_empty() && !circumstances.resumed {
+        let path = join_path(&settings.path);
+        warn!(
+            "there are no rules on `disco.path` ({}): no source is waited for",
+            path.display()
+        );
+    }
     if !findings.problems.is_empty() {
         for problem in &findings.problems {
             error!("{problem}");

@@ -19,6 +19,7 @@ mod tls;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 pub(crate) use consul::{Consul, ConsulOptions};
@@ -79,9 +80,14 @@ pub(crate) fn repo() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The disco of this build.
+/// The disco under test: of this build, or `DISCO_BIN`, with which `tests/all.sh` has the one that
+/// ships go through the same tests.
 pub(crate) fn disco_bin() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_disco"))
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let other = std::env::var_os("DISCO_BIN");
+        other.map_or_else(|| env!("CARGO_BIN_EXE_disco").into(), PathBuf::from)
+    })
 }
 
 /// The static disco that ships, which also runs in an image without a libc.

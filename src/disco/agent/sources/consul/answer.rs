@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::query::Subject;
 use super::{health, kv, nothing};
-use crate::disco::agent::http::HttpError;
+use crate::disco::agent::http::{HttpError, uncapitalised};
 use crate::disco::settings::ConsulSettings;
 
 /// Longest piece of an answer's text in a message.
@@ -18,6 +18,7 @@ const MAX_TEXT: usize = 120;
 /// What TLS says of a wrong setting, and the setting.
 const TLS_HINTS: &[(&str, &str)] = &[
     ("UnknownIssuer", "check `consul.ca_file`"),
+    ("BadSignature", "check `consul.ca_file`"),
     ("not valid for name", "check `consul.server_name`"),
     ("BadCertificate", "check `consul.cert_file`"),
     ("CertificateRequired", "check `consul.cert_file`"),
@@ -154,17 +155,6 @@ fn text(body: &[u8], token: Option<&str>) -> String {
             uncapitalised(&line.take(MAX_TEXT).collect::<String>())
         }
         None => String::new(),
-    }
-}
-
-/// The text as a fragment of a message: "Connection refused" without its capital, "ACL" with them.
-pub(super) fn uncapitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    match (chars.next(), chars.clone().next()) {
-        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
-            first.to_lowercase().chain(chars).collect()
-        }
-        _ => text.to_owned(),
     }
 }
 

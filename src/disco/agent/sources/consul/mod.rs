@@ -7,6 +7,9 @@
 //! Invariant: after any failure the next read is a full one that does not block. An old index means
 //! nothing to a server that has lost its history: it would keep a query from the future open for the
 //! whole wait, and give another state the same index (conformance 2.1.5).
+//!
+//! A limit of Consul's (seen in 1.8.7): `delete -recurse app` may not wake who watches `app/`, because
+//! the deletion is recorded under the shorter prefix. It shows when the wait is over, at the latest.
 
 mod answer;
 mod health;
@@ -21,12 +24,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tracing::{debug, error};
 
-use self::answer::{Answer, Failure, uncapitalised};
+use self::answer::{Answer, Failure};
 use self::held::Held;
 use self::query::{Read, Subject};
 use super::{Publisher, Throttle};
 use crate::disco::agent::backoff::Backoff;
-use crate::disco::agent::http::{self, Pool};
+use crate::disco::agent::http::{self, Pool, uncapitalised};
 use crate::disco::settings::{Consistency, ConsulSettings, Secret, TokenSource};
 
 /// Pause after an answer that says that a setting is wrong: only a restart will change that, or

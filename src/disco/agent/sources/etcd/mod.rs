@@ -100,9 +100,8 @@ impl Follower {
             Failure::Lost(reason) => {
                 debug!("etcd {endpoint}: {reason}; reading everything again");
                 if !self.feed.is_watched() {
-                    self.feed.unwatched(format!(
-                        "etcd {endpoint}: {reason}; reading again every few seconds instead"
-                    ));
+                    self.feed
+                        .unwatched(format!("{reason}; reading again every few seconds instead"));
                 }
                 self.gateway.rotate();
                 self.wait_unless_steady().await;

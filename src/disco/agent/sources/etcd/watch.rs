@@ -95,17 +95,29 @@ async fn listen(
     let mut throttle = Throttle::default();
     loop {
         while !apply(lines.next().await, store, seen)? {}
-        {
-            let mut turn = pin!(throttle.take());
-            loop {
-                tokio::select! {
-                    biased;
-                    () = &mut turn => break,
-                    line = lines.next() => apply(line, store, seen)?,
-                };
-            }
+        let absorbed = absorb(lines, store, seen, throttle.take()).await;
+        // What came before the end of the watch stands, except before a break in the history.
+        if !matches!(absorbed, Err(Failure::Outdated(_))) {
+            feed.publish(store.tree(&settings.prefix, settings.decode));
         }
-        feed.publish(store.tree(&settings.prefix, settings.decode));
+        absorbed?;
+    }
+}
+
+/// Applies lines until it is `turn`.
+async fn absorb(
+    lines: &mut Lines,
+    store: &mut Store,
+    seen: &Cell<Seen>,
+    turn: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let mut turn = pin!(turn);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut turn => return Ok(()),
+            line = lines.next() => apply(line, store, seen)?,
+        };
     }
 }
 

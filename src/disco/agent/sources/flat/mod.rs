@@ -19,19 +19,26 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use tracing::{debug, info, warn};
 
-use super::{Publisher, Throttle};
+use super::Publisher;
 use crate::disco::settings::FlatSettings;
 use read::{File, Reading};
 use watch::{Blind, Meaning, Watcher};
 use writers::{SILENCE, Writers};
 
+/// Least pause between two turns; four times as long as a turn takes, if that is more. A file that is
+/// replaced without end takes a fifth of the agent's time at most. The bucket that the stores share
+/// would do the same by delays that are long next to what a look at a file costs.
+const PACE: Duration = Duration::from_millis(5);
 /// How long what looks wrong may be a change under way.
 const SECOND_LOOK: Duration = Duration::from_millis(250);
+/// How long the contents found at the start must have been at rest: nobody told us of the writer who
+/// may have been at it before.
+const AT_REST: Duration = Duration::from_millis(20);
 /// How often to compare contents without inotify when `flat.poll` says never: otherwise no change
 /// would ever be seen, which is not what was asked for.
 const FALLBACK: Duration = Duration::from_secs(5);
@@ -50,7 +57,8 @@ struct Flat {
     path: PathBuf,
     is_data: fn(&OsStr) -> bool,
     publisher: Publisher,
-    throttle: Throttle,
+    /// Until when to rest after the last turn.
+    rest: Instant,
     /// `None` while inotify cannot be had.
     watcher: Option<Watcher>,
     blind: Option<Blind>,
@@ -94,7 +102,7 @@ impl Flat {
             },
             settings,
             publisher,
-            throttle: Throttle::default(),
+            rest: Instant::now(),
             watcher: None,
             blind: None,
             writers: Writers::default(),
@@ -117,7 +125,11 @@ impl Flat {
                 self.wait().await;
                 continue;
             }
-            self.throttle.take().await;
+            // After a quiet time this has passed: the first event is never delayed.
+            if self.rest > Instant::now() {
+                tokio::time::sleep_until(self.rest.into()).await;
+            }
+            let start = Instant::now();
             self.absorb();
             if std::mem::take(&mut self.is_unarmed) {
                 // Always followed by a reading: what the watches did not cover may have changed.
@@ -128,6 +140,8 @@ impl Flat {
             if self.is_due() {
                 self.look();
             }
+            let rest = (start.elapsed() * 4).clamp(PACE, 20 * PACE);
+            self.rest = Instant::now() + rest;
         }
     }
 
@@ -164,7 +178,9 @@ impl Flat {
             let source = &self.publisher.name;
             let every = match self.interval(blind.as_ref()) {
                 Some(interval) => format!("comparing contents every {interval:?}"),
-                None => "changes are not noticed, since `flat.poll` is off".to_owned(),
+                None => {
+                    "changes made elsewhere are not noticed, since `flat.poll` is off".to_owned()
+                }
             };
             match &blind {
                 None => info!(source, "watching without polling again"),
@@ -254,7 +270,13 @@ impl Flat {
     fn judge(&mut self, reading: Reading, is_woken: bool) {
         let now = Instant::now();
         let files = match reading {
-            Reading::Files(files) => files,
+            Reading::Files(files, written) => {
+                if !is_woken && let Some(rest) = self.unrest(&files, written) {
+                    self.again = Some(now + rest);
+                    return;
+                }
+                files
+            }
             Reading::Changing => {
                 self.again = Some(now + SILENCE);
                 return;
@@ -305,6 +327,18 @@ impl Flat {
             }
             Err(reason) => self.doubt(reason, now),
         }
+    }
+
+    /// How long to wait before the contents found at the start may be taken.
+    fn unrest(&self, files: &[File], written: SystemTime) -> Option<Duration> {
+        let rest = if files.iter().any(File::is_blank) {
+            SECOND_LOOK
+        } else {
+            AT_REST
+        };
+        // A time in the future says nothing: clocks of servers differ.
+        let age = written.elapsed().ok().filter(|_| self.good.is_none())?;
+        rest.checked_sub(age).filter(|rest| !rest.is_zero())
     }
 
     /// Whether contents found by polling may be half-written: no event says when the writer is done,

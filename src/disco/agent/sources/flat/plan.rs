@@ -28,6 +28,18 @@ pub(super) enum Node {
     Missing,
 }
 
+/// What a directory has to tell. A busy directory far up the way shall wake nobody.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// That it is moved or removed itself; then all below is looked at anew.
+    #[default]
+    Passed,
+    /// That names in it are, too: a holder that some process has open is removed without a word.
+    Parent,
+    /// All of its names: something in it is the end of the way, a link, or still missing.
+    Holder,
+}
+
 /// A directory to watch.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Directory {
@@ -35,9 +47,8 @@ pub(super) struct Directory {
     pub(super) names: BTreeSet<OsString>,
     /// Whether every data file in it counts, those to come included.
     pub(super) is_data: bool,
-    /// Whether something in it is the end of the way, a link, or still missing. Of any other only
-    /// the name of the next directory matters, which would also say itself that it is moved.
-    pub(super) is_holder: bool,
+    /// What it has to tell.
+    pub(super) role: Role,
 }
 
 /// All that is to be watched, by physical path: none holds a symbolic link.
@@ -65,9 +76,23 @@ impl Plan {
             }
             let data = plan.directories.entry(directory).or_default();
             data.is_data = true;
-            data.is_holder = true;
+            data.role = Role::Holder;
         }
+        plan.mark_parents();
         plan
+    }
+
+    fn mark_parents(&mut self) {
+        let holders = self.directories.iter();
+        let holders = holders.filter(|(_, directory)| directory.role == Role::Holder);
+        let parents: Vec<_> = holders
+            .filter_map(|(path, _)| path.parent().map(Path::to_owned))
+            .collect();
+        for parent in parents {
+            if let Some(directory) = self.directories.get_mut(&parent) {
+                directory.role = directory.role.max(Role::Parent);
+            }
+        }
     }
 
     /// Follows a path to its end, or to where it breaks off. Returns the directory it ends at.
@@ -89,7 +114,9 @@ impl Plan {
             let node = look(&here);
             let directory = self.directories.entry(at.clone()).or_default();
             directory.names.insert(name);
-            directory.is_holder |= rest.is_empty() || node != Node::Directory;
+            if rest.is_empty() || node != Node::Directory {
+                directory.role = Role::Holder;
+            }
             match node {
                 Node::Directory => at = here,
                 Node::Link(target) => {
@@ -154,7 +181,7 @@ mod tests {
         Node::Link(to.into())
     }
 
-    /// `DIR: NAMES` per directory, `+` for a holder, `*` for data, then the files.
+    /// `DIR: NAMES` per directory, `+` for a holder, `^` for a parent, `*` for data, then the files.
     fn shown(plan: &Plan) -> Vec<String> {
         let directories = plan.directories.iter().map(|(path, directory)| {
             let names: Vec<_> = directory
@@ -162,9 +189,13 @@ mod tests {
                 .iter()
                 .map(|n| n.to_string_lossy())
                 .collect();
-            let holder = if directory.is_holder { "+" } else { "" };
+            let role = match directory.role {
+                Role::Passed => "",
+                Role::Parent => "^",
+                Role::Holder => "+",
+            };
             let data = if directory.is_data { "*" } else { "" };
-            format!("{}{holder}{data}: {}", path.display(), names.join(" "))
+            format!("{}{role}{data}: {}", path.display(), names.join(" "))
         });
         let files = plan.files.iter().map(|path| path.display().to_string());
         directories.chain(files).collect()
@@ -179,7 +210,7 @@ mod tests {
         ]);
         assert_eq!(
             shown(&fs.plan("/a/./b/../b/f")),
-            ["/: a", "/a: b", "/a/b+: f", "/a/b/f"]
+            ["/: a", "/a^: b", "/a/b+: f", "/a/b/f"]
         );
     }
 
@@ -192,7 +223,7 @@ mod tests {
             ("/cm/..2026", Node::Directory),
             ("/cm/..2026/f", Node::File),
         ]);
-        let want = ["/: cm", "/cm+: ..2026 ..data f", "/cm/..2026+: f"];
+        let want = ["/^: cm", "/cm+: ..2026 ..data f", "/cm/..2026+: f"];
         assert_eq!(shown(&fs.plan("/cm/f"))[..3], want);
         let directory = shown(&fs.plan("/cm"));
         assert_eq!(
@@ -226,7 +257,7 @@ mod tests {
     #[test]
     fn c2_3_what_is_missing_is_awaited_in_the_nearest_directory() {
         let fs = Fake(vec![("/a", Node::Directory)]);
-        assert_eq!(shown(&fs.plan("/a/b/c/f")), ["/: a", "/a+: b"]);
+        assert_eq!(shown(&fs.plan("/a/b/c/f")), ["/^: a", "/a+: b"]);
         assert_eq!(shown(&fs.plan("/f")), ["/+: f"]);
         let through_a_file = Fake(vec![("/a", Node::File)]);
         assert_eq!(shown(&through_a_file.plan("/a/f")), ["/+: a"]);

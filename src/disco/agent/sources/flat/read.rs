@@ -9,6 +9,7 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
@@ -39,8 +40,9 @@ impl File {
 /// What came of reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// All data files in sorted order; exactly one if the path is no directory.
-    Files(Vec<File>),
+    /// All data files in sorted order, exactly one if the path is no directory; and when the last
+    /// of them was written.
+    Files(Vec<File>, SystemTime),
     /// There is nothing at the path.
     Missing,
     /// It changes as fast as we read.
@@ -91,7 +93,7 @@ pub(super) fn list(directory: &Path, is_data: fn(&OsStr) -> bool) -> io::Result<
 pub(super) fn read(path: &Path, is_data: fn(&OsStr) -> bool) -> Reading {
     for _ in 0..ATTEMPTS {
         match attempt(path, is_data) {
-            Ok(files) => return Reading::Files(files),
+            Ok((files, written)) => return Reading::Files(files, written),
             Err(Obstacle::Changed) => {}
             Err(Obstacle::Missing) => return Reading::Missing,
             Err(Obstacle::Failed(reason)) => return Reading::Failed(reason),
@@ -100,16 +102,16 @@ pub(super) fn read(path: &Path, is_data: fn(&OsStr) -> bool) -> Reading {
     Reading::Changing
 }
 
-fn attempt(path: &Path, is_data: fn(&OsStr) -> bool) -> Result<Vec<File>, Obstacle> {
+fn attempt(path: &Path, is_data: fn(&OsStr) -> bool) -> Result<(Vec<File>, SystemTime), Obstacle> {
     let about = match std::fs::metadata(path) {
         Err(error) if is_absence(&error) => return Err(Obstacle::Missing),
         about => about.map_err(|error| failed(path, &error))?,
     };
     if !about.is_dir() {
-        let (bytes, _) = contents(path, &about)?;
+        let (bytes, stamp) = contents(path, &about)?;
         let name = path.file_name().unwrap_or_default().to_owned();
         let path = path.to_owned();
-        return Ok(vec![File { name, path, bytes }]);
+        return Ok((vec![File { name, path, bytes }], stamp.written()));
     }
     let names = list(path, is_data).map_err(|error| failed(path, &error))?;
     let mut files = Vec::new();
@@ -132,7 +134,9 @@ fn attempt(path: &Path, is_data: fn(&OsStr) -> bool) -> Result<Vec<File>, Obstac
     };
     let listed_again = list(path, is_data).map_err(|error| failed(path, &error))?;
     if listed_again == names && stamps.iter().all(is_same) {
-        Ok(files)
+        let written = stamps.iter().filter_map(|(_, stamp)| stamp.as_ref());
+        let last = written.map(Stamp::written).max();
+        Ok((files, last.unwrap_or(SystemTime::UNIX_EPOCH)))
     } else {
         Err(Obstacle::Changed)
     }
@@ -164,6 +168,15 @@ impl Stamp {
             about.ctime_nsec(),
         ];
         Self(times, [about.dev(), about.ino(), about.size()])
+    }
+
+    /// When the contents were written, at the epoch if the file says before.
+    fn written(&self) -> SystemTime {
+        let seconds = Duration::from_secs(self.0[0].try_into().unwrap_or(0));
+        let nanos = Duration::from_nanos(self.0[1].try_into().unwrap_or(0));
+        SystemTime::UNIX_EPOCH
+            .checked_add(seconds + nanos)
+            .unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
 
@@ -380,7 +393,7 @@ mod tests {
         write("ignored.txt", "x");
         std::fs::create_dir(dir.path().join("sub.yaml")).unwrap();
         std::os::unix::fs::symlink("b.yaml", dir.path().join("c.yaml")).unwrap();
-        let Reading::Files(files) = read(dir.path(), is_document) else {
+        let Reading::Files(files, _) = read(dir.path(), is_document) else {
             panic!()
         };
         let names: Vec<_> = files

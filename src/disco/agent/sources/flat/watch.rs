@@ -23,7 +23,7 @@ use nix::sys::statfs::statfs;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::plan::{Node, Plan};
+use super::plan::{Node, Plan, Role};
 use super::read;
 
 /// How often the way is followed anew when it changes under our feet. Whoever changes it leaves an
@@ -129,18 +129,18 @@ impl Watcher {
         let mut blind = None;
         let directories = plan.directories.iter().map(|(path, directory)| {
             let target = Target::Directory(path.clone());
-            (path, target, directory.is_holder)
+            (path, target, directory.role)
         });
         let files = plan.files.iter();
-        let files = files.map(|path| (path, Target::File(path.clone()), true));
-        for (path, target, is_holder) in directories.chain(files) {
-            let mask = mask(&target, is_holder);
+        let files = files.map(|path| (path, Target::File(path.clone()), Role::Holder));
+        for (path, target, role) in directories.chain(files) {
+            let mask = mask(&target, role);
             match self.inotify.get_ref().0.add_watch(path.as_path(), mask) {
                 Ok(watch) => watched.entry(watch).or_default().push(target),
                 // Gone since; the second survey sees it.
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
-                // A directory in between says itself when it is moved or removed.
-                Err(Errno::EACCES) if !is_holder => {}
+                // The next one on the way says itself when it is moved or removed.
+                Err(Errno::EACCES) if role < Role::Holder => {}
                 Err(Errno::EACCES) => {
                     blind.get_or_insert_with(|| Blind::Forbidden(path.clone()));
                 }
@@ -200,24 +200,26 @@ impl Watcher {
     }
 }
 
-/// What to be told of. Writes in a directory only where the end of a way is: a file that comes to be
-/// is closed before it can be watched itself. MODIFY only of the file.
-fn mask(target: &Target, is_holder: bool) -> AddWatchFlags {
-    let own = AddWatchFlags::IN_ATTRIB
-        | AddWatchFlags::IN_DELETE_SELF
-        | AddWatchFlags::IN_MOVE_SELF
-        | AddWatchFlags::IN_DONT_FOLLOW;
-    let names = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE;
+/// What to be told of: nothing that opening and reading does. Of writes the file itself tells; a
+/// holder only of their end, since a file that comes to be may be closed before it is watched.
+fn mask(target: &Target, role: Role) -> AddWatchFlags {
+    let own =
+        AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DONT_FOLLOW;
+    let lost = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE;
+    let new = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_CLOSE_WRITE;
     match target {
-        Target::File(_) => own | AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE,
+        Target::File(_) => {
+            let writes = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE;
+            own | writes | AddWatchFlags::IN_ATTRIB
+        }
         Target::Directory(_) => {
-            // IN_MASK_ADD: the same directory may be mounted twice on the way, with another part.
+            // IN_MASK_ADD: the same directory may be mounted twice on the way, with another role.
             let more = AddWatchFlags::from_bits_retain(libc::IN_MASK_ADD);
-            let mask = own | names | more | AddWatchFlags::IN_ONLYDIR;
-            if is_holder {
-                mask | AddWatchFlags::IN_CLOSE_WRITE
-            } else {
-                mask
+            let mask = own | more | AddWatchFlags::IN_ONLYDIR;
+            match role {
+                Role::Passed => mask,
+                Role::Parent => mask | lost,
+                Role::Holder => mask | lost | new,
             }
         }
     }
@@ -278,7 +280,10 @@ pub(super) fn is_being_written(path: &Path) -> bool {
 /// The first place in a plan that is on a filesystem without events.
 fn silent(plan: &Plan) -> Option<PathBuf> {
     let mut devices = HashMap::new();
-    let holders = plan.directories.iter().filter(|(_, d)| d.is_holder);
+    let holders = plan
+        .directories
+        .iter()
+        .filter(|(_, d)| d.role == Role::Holder);
     let mut places = plan.files.iter().chain(holders.map(|(path, _)| path));
     places
         .find(|path| {
@@ -432,10 +437,13 @@ mod tests {
         for target in [Target::Directory("/d".into()), Target::File("/f".into())] {
             let unwanted =
                 AddWatchFlags::IN_OPEN | AddWatchFlags::IN_ACCESS | AddWatchFlags::IN_CLOSE_NOWRITE;
-            assert!(!mask(&target, true).intersects(unwanted));
+            assert!(!mask(&target, Role::Holder).intersects(unwanted));
         }
-        let passed = mask(&Target::Directory("/d".into()), false);
-        assert!(!passed.intersects(AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE));
+        let passed = mask(&Target::Directory("/d".into()), Role::Passed);
+        let names = AddWatchFlags::IN_ALL_EVENTS
+            - AddWatchFlags::IN_DELETE_SELF
+            - AddWatchFlags::IN_MOVE_SELF;
+        assert!(!passed.intersects(names));
     }
 
     #[test]
