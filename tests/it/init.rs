@@ -344,6 +344,34 @@ fn p22_a_signal_that_comes_before_the_command_waits_for_it() {
 }
 
 #[test]
+fn p22_a_signal_that_comes_while_disco_becomes_the_command_is_not_lost() {
+    let sandbox = Sandbox::new();
+    sandbox.write("test.rules", "rules: [{rule: {when: [], do: 'true'}}]");
+    let cfg = format!("disco.path={}|disco.mode=exec", sandbox.dir().display());
+    for _ in 0..30 {
+        let running = Disco::new().cfg(&cfg).args(["sleep", "1000"]).spawn();
+        running.wait_stderr("Container Configured");
+        // Wherever it hits, before or after the exec, it ends the process.
+        running.signal(Signal::SIGTERM);
+        let out = running.wait();
+        let ended = out.signal == Some(libc::SIGTERM) || out.code == Some(143);
+        assert!(ended, "{:?} {:?}: {}", out.code, out.signal, out.stderr);
+    }
+}
+
+#[test]
+fn a_hangup_reloads_a_command_and_starts_no_clock() {
+    let disco = Disco::new().cfg("disco.mode=supervise|disco.stop_timeout=100ms");
+    let script = "trap 'sleep 0.3; echo reloaded' HUP; trap 'exit 4' TERM; echo ready; while :; do sleep 0.02; done";
+    let running = disco.args(["sh", "-c", script]).spawn();
+    running.wait_stdout("ready");
+    running.signal(Signal::SIGHUP);
+    running.wait_stdout("reloaded");
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(4);
+}
+
+#[test]
 fn an_agent_that_is_killed_comes_back_and_the_container_is_configured() {
     let sandbox = Sandbox::new();
     sandbox.write("db.schema", "name: db\n");

@@ -16,6 +16,8 @@ mod consul;
 mod docker;
 /// etcd, v3 and v2, and everything that can happen to it.
 mod etcd;
+/// Files and directories as sources, however they change.
+mod flat;
 /// The process side: signals, exit statuses, what the command finds.
 mod init;
 /// What the README says is so.

@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use nix::unistd::{Pid, setpgid};
 use tracing::{debug, error, info, warn};
 
 use super::agent::{self, Circumstances};
@@ -29,6 +30,12 @@ use crate::sys::{self, Fork, Prepared, Reaped, Received, SignalSet};
 
 /// Signals that end disco while there is no command yet. All others wait for the command.
 const ENDING: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
+
+/// Signals by which a running command is asked to end. SIGHUP is not among them: it reloads.
+const STOPPING: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+
+/// Pause before the first restart of an agent; each next one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long an agent may take to go once it is told to, beyond what its handler is given.
 const AGENT_GRACE: Duration = Duration::from_secs(2);
@@ -94,6 +101,13 @@ impl Inherited {
     }
 }
 
+/// What has been reaped.
+#[derive(Default)]
+struct Ended {
+    command: Option<Exit>,
+    agent: Option<Exit>,
+}
+
 /// The agent as init sees it.
 struct Agent {
     pid: i32,
@@ -114,6 +128,8 @@ struct Init {
     agent_due: Option<Instant>,
     agent_pause: Duration,
     configured: bool,
+    /// Whether the agent goes on once configured.
+    agent_stays: bool,
     /// Signals that came before the command did; a bit per number.
     held: u64,
     command: Option<i32>,
@@ -144,72 +160,56 @@ pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, starte
         is_pid_1,
         agent: None,
         agent_due: None,
-        agent_pause: Duration::from_millis(100),
+        agent_pause: FIRST_PAUSE,
         configured: false,
+        agent_stays: false,
         held: 0,
         command: None,
         restarting: false,
         kill_at: None,
     };
-    let mut stays = false;
+    if !is_pid_1
+        && (wants_agent || init.settings.mode == Mode::Supervise)
+        && !sys::set_subreaper(true)
+    {
+        debug!("cannot become a subreaper; orphans will go elsewhere");
+    }
     if wants_agent {
-        if !is_pid_1 && !sys::set_subreaper(true) {
-            debug!("cannot become a subreaper; orphans will go elsewhere");
-        }
-        match init.configure() {
-            Ok(agent_stays) => stays = agent_stays,
-            Err(code) => return init.end(code),
+        if let Err(code) = init.configure() {
+            return init.end(code);
         }
         info!("Exec {shown}");
     }
     let supervise = match init.settings.mode {
         Mode::Supervise => true,
         Mode::Exec => false,
-        Mode::Auto => is_pid_1 || stays,
+        Mode::Auto => is_pid_1 || init.agent_stays,
     };
-    if !supervise {
-        return init.exec();
+    if supervise {
+        init.supervise()
+    } else {
+        init.exec()
     }
-    if !wants_agent && !is_pid_1 && !sys::set_subreaper(true) {
-        debug!("cannot become a subreaper; orphans will go elsewhere");
-    }
-    init.supervise()
 }
 
 impl Init {
-    /// Runs the agent until every rule is complete. Returns whether it stays.
-    fn configure(&mut self) -> Result<bool, u8> {
+    /// Runs the agent until every rule is complete.
+    fn configure(&mut self) -> Result<(), u8> {
         self.start_agent();
         // An agent that hangs does not keep its own deadline.
-        let deadline = self
-            .settings
-            .deadline
-            .map(|limit| self.started + limit + AGENT_GRACE);
-        loop {
+        let limit = self.settings.deadline;
+        let deadline = limit.map(|limit| self.started + limit + AGENT_GRACE);
+        while !self.configured {
             let due = [self.agent_due, deadline].into_iter().flatten().min();
             if let Some(received) = self.wait(due) {
                 if ENDING.contains(&received.number) {
-                    info!(
-                        "{} while waiting for the configuration: ending",
-                        described(received)
-                    );
+                    let what = described(received);
+                    info!("{what} while waiting for the configuration: ending");
                     return Err(Exit::Signal(u8::try_from(received.number).unwrap_or(0)).status());
                 }
-                if !is_own(received) {
-                    self.held |= bit(received.number);
-                }
+                self.hold(received);
             }
-            // In this order: an agent says that it is done and then ends.
-            while let Some(message) = self.message() {
-                if let Message::Configured { stays } = message {
-                    self.configured = true;
-                    return Ok(stays);
-                }
-            }
-            if let Some(exit) = self.reap() {
-                self.agent_ended(exit)?;
-            }
-            self.restart_agent_if_due();
+            self.look_after_children()?;
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 error!(
                     "Unable to configure container before `disco.deadline`: the agent does not answer"
@@ -217,6 +217,31 @@ impl Init {
                 return Err(exit::UNAVAILABLE);
             }
         }
+        Ok(())
+    }
+
+    /// Keeps a signal for the command.
+    fn hold(&mut self, received: Received) {
+        if !is_own(received) {
+            self.held |= bit(received.number);
+        }
+    }
+
+    /// Reaps, obeys the agent, and starts it again if it is due. Returns how the command ended, if
+    /// it did, and fails with the exit code of an agent that is not to be started again.
+    fn look_after_children(&mut self) -> Result<Option<Exit>, u8> {
+        // In this order: an agent may end right after a message, which must not be lost with it.
+        let ended = self.reap();
+        while let Some(message) = self.message() {
+            self.obey(message);
+        }
+        if let Some(exit) = ended.agent {
+            self.agent_ended(exit)?;
+        }
+        if self.agent_due.is_some_and(|due| due <= Instant::now()) {
+            self.start_agent();
+        }
+        Ok(ended.command)
     }
 
     /// Waits for a signal or for a time.
@@ -229,18 +254,33 @@ impl Init {
         link::take(&self.agent.as_ref()?.link)
     }
 
-    /// Reaps everything that has ended: coalesced SIGCHLDs mean that one may stand for many (pid1
-    /// 16). Returns the agent's end if it is among them; the command's is kept in `command`.
-    fn reap(&mut self) -> Option<Exit> {
-        let mut agent_exit = None;
-        while let Reaped::Ended(pid, exit) = sys::reap() {
-            if self.agent.as_ref().is_some_and(|agent| agent.pid == pid) {
-                agent_exit = Some(exit);
-            } else {
-                debug!(pid, "reaped an orphan: {exit}");
+    /// Reaps everything that has ended: coalesced SIGCHLDs mean that one may stand for many (pid1 16).
+    fn reap(&mut self) -> Ended {
+        let mut ended = Ended::default();
+        loop {
+            match sys::reap() {
+                Reaped::Ended(pid, exit) if self.command == Some(pid) => {
+                    self.command = None;
+                    ended.command = Some(exit);
+                }
+                Reaped::Ended(pid, exit)
+                    if self.agent.as_ref().is_some_and(|agent| agent.pid == pid) =>
+                {
+                    ended.agent = Some(exit);
+                }
+                Reaped::Ended(pid, exit) => debug!(pid, "reaped an orphan: {exit}"),
+                Reaped::Running => return ended,
+                Reaped::Childless => {
+                    // If the command's end was not among them, it is lost for good, and waiting on
+                    // would mean waiting for ever (pid1 2).
+                    if self.command.take().is_some() {
+                        error!("the command is gone without a status");
+                        ended.command = Some(Exit::Code(exit::FAILED));
+                    }
+                    return ended;
+                }
             }
         }
-        agent_exit
     }
 
     fn start_agent(&mut self) {
@@ -272,6 +312,8 @@ impl Init {
     /// The child's side: a process like any other, with its own signals and no stdin, which is the
     /// command's. What it prints by mistake goes to stderr.
     fn become_agent(&self, link: OwnedFd) -> ! {
+        // Away from the terminal's foreground: its ^C is for init to judge.
+        let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
         sys::detach_stdin();
         sys::redirect(2, 1);
         // Whatever else was inherited is the command's, too; the link moves below it first.
@@ -285,15 +327,14 @@ impl Init {
         sys::exit_now(agent::run(&self.settings, link, circumstances))
     }
 
-    /// Decides what the end of an agent means.
+    /// Decides what the end of an agent means; after the command has started it is never final.
     fn agent_ended(&mut self, exit: Exit) -> Result<(), u8> {
-        let lived = self
-            .agent
-            .take()
-            .map(|agent| agent.started.elapsed())
-            .unwrap_or_default();
+        let agent = self.agent.take();
+        let lived = agent.map(|agent| agent.started.elapsed());
+        if self.configured && !self.agent_stays {
+            return Ok(());
+        }
         match exit {
-            Exit::Code(0) => Ok(()),
             // It has said why.
             Exit::Code(code @ (exit::USAGE | exit::UNAVAILABLE | exit::FAILED | exit::CONFIG))
                 if !self.configured =>
@@ -301,13 +342,11 @@ impl Init {
                 Err(code)
             }
             _ => {
-                if lived > Duration::from_secs(60) {
-                    self.agent_pause = Duration::from_millis(100);
+                if lived.is_some_and(|lived| lived > Duration::from_secs(60)) {
+                    self.agent_pause = FIRST_PAUSE;
                 }
-                error!(
-                    "the agent ended ({exit}); starting it again in {:?}",
-                    self.agent_pause
-                );
+                let pause = self.agent_pause;
+                error!("the agent ended ({exit}); starting it again in {pause:?}");
                 self.schedule_agent();
                 Ok(())
             }
@@ -319,48 +358,17 @@ impl Init {
         self.agent_pause = (self.agent_pause * 2).min(Duration::from_secs(10));
     }
 
-    fn restart_agent_if_due(&mut self) {
-        if self.agent_due.is_some_and(|due| due <= Instant::now()) {
-            self.start_agent();
-        }
-    }
-
-    /// Ends the agent, and with it a handler at work, which is given the time of `disco.drain`.
-    fn stop_agent(&mut self) {
-        self.agent_due = None;
-        let Some(agent) = self.agent.take() else {
-            return;
-        };
-        let _ = sys::kill(agent.pid, libc::SIGTERM);
-        let mut deadline = Instant::now() + self.settings.drain + AGENT_GRACE;
-        loop {
-            match sys::reap() {
-                Reaped::Ended(pid, _) if pid == agent.pid => return,
-                Reaped::Ended(..) => continue,
-                Reaped::Childless => return,
-                Reaped::Running => {}
-            }
-            if Instant::now() >= deadline {
-                warn!("the agent does not end; killing it");
-                let _ = sys::kill(agent.pid, libc::SIGKILL);
-                deadline += AGENT_GRACE;
-            }
-            let _ = self.wait(Some(deadline));
-        }
-    }
-
-    /// Leaves before the command was started.
+    /// Ends everything that is left, the agent and a handler at work among them, and returns the code.
     fn end(&mut self, code: u8) -> u8 {
-        self.stop_agent();
+        // The agent takes the end of its link for what it is.
+        self.agent = None;
         leftovers::drain(&self.signals, self.settings.drain, self.is_pid_1);
         code
     }
 
     /// Becomes the command.
     fn exec(&mut self) -> u8 {
-        // The agent has said that it is done, and goes by itself.
-        self.stop_agent();
-        self.agent = None;
+        self.await_agent();
         for number in numbers(self.held) {
             let _ = sys::kill(i32::try_from(std::process::id()).unwrap_or(0), number);
         }
@@ -373,36 +381,47 @@ impl Init {
         failure.code()
     }
 
+    /// Waits for an agent that has said that it is done, since nobody else will reap it.
+    fn await_agent(&mut self) {
+        let mut deadline = Instant::now() + AGENT_GRACE;
+        while let Some(agent) = &self.agent {
+            let pid = agent.pid;
+            if self.reap().agent.is_some() {
+                self.agent = None;
+                return;
+            }
+            if Instant::now() >= deadline {
+                let _ = sys::kill(pid, libc::SIGKILL);
+                deadline += AGENT_GRACE;
+            }
+            if let Some(received) = self.wait(Some(deadline)) {
+                self.hold(received);
+            }
+        }
+    }
+
     /// Runs the command as a child, to its end.
     fn supervise(&mut self) -> u8 {
         if let Err(failure) = self.start_command() {
             error!("{failure}");
             return self.end(failure.code());
         }
-        let exit = loop {
+        loop {
             let due = [self.agent_due, self.kill_at].into_iter().flatten().min();
             let received = self.wait(due);
             if let Some(received) = received.filter(|received| !is_own(*received)) {
                 self.forward(received);
             }
-            while let Some(message) = self.message() {
-                self.obey(message);
+            // With the command running no end of an agent is final.
+            let ended = self.look_after_children().unwrap_or_default();
+            if let Some(exit) = ended.and_then(|exit| self.command_ended(exit)) {
+                debug!("the command ended: {exit}");
+                return self.end(exit.status());
             }
-            if let Some(exit) = self.reap_running() {
-                match self.command_ended(exit) {
-                    Some(exit) => break exit,
-                    None => continue,
-                }
-            }
-            self.restart_agent_if_due();
             if self.kill_at.is_some_and(|at| at <= Instant::now()) {
                 self.kill_command();
             }
-        };
-        self.stop_agent();
-        leftovers::drain(&self.signals, self.settings.drain, self.is_pid_1);
-        debug!("the command ended: {exit}");
-        exit.status()
+        }
     }
 
     fn start_command(&mut self) -> Result<(), command::Failure> {
@@ -413,37 +432,6 @@ impl Init {
             self.send(number);
         }
         Ok(())
-    }
-
-    /// Reaps everything, as [`Self::reap`], and returns the command's end.
-    fn reap_running(&mut self) -> Option<Exit> {
-        let mut ended = None;
-        loop {
-            match sys::reap() {
-                Reaped::Ended(pid, exit) if self.command == Some(pid) => {
-                    self.command = None;
-                    ended = Some(exit);
-                }
-                Reaped::Ended(pid, exit) => {
-                    if self.agent.as_ref().is_some_and(|agent| agent.pid == pid) {
-                        // With the command running no end of an agent is final.
-                        let _ = self.agent_ended(exit);
-                    } else {
-                        debug!(pid, "reaped an orphan: {exit}");
-                    }
-                }
-                Reaped::Running => return ended,
-                // Nobody is left: if the command's end was not among them, it is lost for good, and
-                // waiting on would mean waiting for ever (pid1 2).
-                Reaped::Childless => {
-                    if self.command.take().is_some() {
-                        error!("the command is gone without a status");
-                        return Some(Exit::Code(exit::FAILED));
-                    }
-                    return ended;
-                }
-            }
-        }
     }
 
     fn command_ended(&mut self, exit: Exit) -> Option<Exit> {
@@ -463,7 +451,7 @@ impl Init {
 
     fn forward(&mut self, received: Received) {
         debug!("{}: forwarding it to the command", described(received));
-        if ENDING.contains(&received.number) {
+        if STOPPING.contains(&received.number) {
             // Somebody wants the end, whatever a rule wanted before.
             self.restarting = false;
             if let Some(grace) = self.settings.stop_timeout {
@@ -499,11 +487,15 @@ impl Init {
 
     fn obey(&mut self, message: Message) {
         match message {
-            Message::Configured { .. } => {}
+            Message::Configured { stays } => {
+                self.configured = true;
+                self.agent_stays = stays;
+            }
             Message::Signal(number) => {
                 info!("a rule sends {} to the command", signal::name(number));
                 self.send(number);
             }
+            Message::Restart if self.command.is_none() => {}
             Message::Restart => {
                 info!("a rule restarts the command");
                 self.restarting = true;

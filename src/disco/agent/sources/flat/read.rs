@@ -409,6 +409,40 @@ mod tests {
     }
 
     #[test]
+    fn c2_3_2_one_reading_never_mixes_two_states() {
+        let dir = tempfile::tempdir().unwrap();
+        let swap = |state: usize| {
+            let real = dir.path().join(format!("..{state}"));
+            std::fs::create_dir(&real).unwrap();
+            for file in 0..10 {
+                std::fs::write(real.join(format!("{file}.yaml")), state.to_string()).unwrap();
+            }
+            let draft = dir.path().join("..draft");
+            std::os::unix::fs::symlink(&real, &draft).unwrap();
+            std::fs::rename(draft, dir.path().join("..data")).unwrap();
+            if state > 0 {
+                let before = dir.path().join(format!("..{}", state - 1));
+                std::fs::remove_dir_all(before).unwrap();
+            }
+        };
+        swap(0);
+        for file in 0..10 {
+            let name = format!("{file}.yaml");
+            let target = Path::new("..data").join(&name);
+            std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
+        }
+        std::thread::scope(|scope| {
+            let swaps = scope.spawn(|| (1..300).for_each(swap));
+            while !swaps.is_finished() {
+                if let Reading::Files(files, _) = read(dir.path(), is_document) {
+                    let one = files.iter().all(|file| file.bytes == files[0].bytes);
+                    assert!(one && files.len() == 10, "{files:?}");
+                }
+            }
+        });
+    }
+
+    #[test]
     fn what_is_no_file_is_refused_without_reading_it() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("f");
