@@ -29,3 +29,5 @@ mod readme;
     reason = "each helper serves some tests only"
 )]
 mod support;
+/// Colour, keys and job control.
+mod terminal;
