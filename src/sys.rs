@@ -87,7 +87,8 @@ pub struct Received {
 #[must_use]
 pub fn wait_signal(set: &SignalSet, timeout: Option<Duration>) -> Option<Received> {
     let limit = timeout.map(|timeout| libc::timespec {
-        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        // The type of this field is in transition on musl and must not be named.
+        tv_sec: i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX).into(),
         tv_nsec: libc::c_long::from(timeout.subsec_nanos().cast_signed()),
     });
     let limit = limit.as_ref().map_or(std::ptr::null(), |l| l as *const _);

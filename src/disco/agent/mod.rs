@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 use tracing::{error, info, warn};
 
-use self::engine::{Engine, Step, Verdict};
+use self::engine::{Engine, Status, Step, Verdict};
 use self::handler::Job;
 use self::sources::{Source, Update};
 use self::waiting::Reminder;
@@ -107,6 +107,7 @@ struct Agent<'a> {
     engine: Engine,
     sources: Vec<Source>,
     updates: mpsc::UnboundedReceiver<(usize, Update)>,
+    wanted: watch::Sender<bool>,
     link: UnixDatagram,
     stop: watch::Sender<bool>,
     running: Option<Running>,
@@ -132,7 +133,8 @@ impl<'a> Agent<'a> {
     ) -> std::io::Result<Self> {
         let rules = std::mem::take(&mut layers.rules);
         warn_of_handlers(&rules, settings);
-        let (sources, updates) = sources::spawn(settings);
+        let (wanted, more_is_wanted) = watch::channel(false);
+        let (sources, updates) = sources::spawn(settings, &more_is_wanted);
         let socket = std::os::unix::net::UnixDatagram::from(link);
         socket.set_nonblocking(true)?;
         let deadline = settings.deadline.filter(|_| !circumstances.resumed);
@@ -147,6 +149,7 @@ impl<'a> Agent<'a> {
             layers,
             sources,
             updates,
+            wanted,
             link: UnixDatagram::from_std(socket)?,
             stop: watch::Sender::new(false),
             running: None,
@@ -211,6 +214,18 @@ impl<'a> Agent<'a> {
         }
         if changed {
             self.judge();
+        }
+        self.want_more();
+    }
+
+    /// Has the sources go on watching, unless their first snapshots are all that is needed.
+    fn want_more(&self) {
+        let has_all = self.sources.iter().all(|source| source.snapshot.is_some());
+        let is_enough = |status: &Status| matches!(status, Status::Ready | Status::Done);
+        let needs_more =
+            self.engine.watches() || !self.engine.rules().all(|(_, status)| is_enough(status));
+        if !has_all || needs_more {
+            self.wanted.send_replace(true);
         }
     }
 
@@ -317,10 +332,11 @@ impl<'a> Agent<'a> {
             }
             Err(reason) => reason,
         };
-        match self
+        let verdict = self
             .engine
-            .failed(running.rule, running.payload, Instant::now())
-        {
+            .failed(running.rule, running.payload, Instant::now());
+        self.want_more();
+        match verdict {
             Verdict::Retry(failures) => {
                 warn!(
                     "handler of {label} failed ({failures} of {}): {reason}",

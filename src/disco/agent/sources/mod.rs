@@ -20,7 +20,7 @@ pub mod kv;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
@@ -87,6 +87,7 @@ pub struct Publisher {
     failures: u32,
     notes: Vec<String>,
     backoff: Backoff,
+    wanted: watch::Receiver<bool>,
 }
 
 impl Publisher {
@@ -121,7 +122,9 @@ impl Publisher {
         if self.is_down {
             debug!(source = %self.name, failures = self.failures, "still unreadable: {reason}");
         } else {
-            warn!(source = %self.name, "{reason}; retrying");
+            // A snippet may follow the first line.
+            let (head, rest) = reason.split_at(reason.find('\n').unwrap_or(reason.len()));
+            warn!(source = %self.name, "{head}; retrying{rest}");
         }
         self.is_down = true;
         self.send(Update::Down(reason));
@@ -135,6 +138,13 @@ impl Publisher {
         self.notes = notes;
     }
 
+    /// Waits until more than the first snapshot is wanted. Where that is all that the rules need,
+    /// a source may spare itself the watching.
+    pub async fn wanted(&mut self) {
+        // The sender is gone only when the agent is on its way out.
+        let _ = self.wanted.wait_for(|wanted| *wanted).await;
+    }
+
     /// Pauses before a retry: capped, growing, jittered.
     pub async fn pause(&mut self) {
         tokio::time::sleep(self.backoff.pause()).await;
@@ -146,9 +156,13 @@ impl Publisher {
     }
 }
 
-/// Starts every source as a task of the current `LocalSet`.
+/// Starts every source as a task of the current `LocalSet`. `wanted` turns true when the first
+/// snapshots are not enough.
 #[must_use]
-pub fn spawn(settings: &Settings) -> (Vec<Source>, mpsc::UnboundedReceiver<(usize, Update)>) {
+pub fn spawn(
+    settings: &Settings,
+    wanted: &watch::Receiver<bool>,
+) -> (Vec<Source>, mpsc::UnboundedReceiver<(usize, Update)>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let mut sources: Vec<Source> = Vec::new();
     let mut add = |name: String, is_textual: bool| {
@@ -161,6 +175,7 @@ pub fn spawn(settings: &Settings) -> (Vec<Source>, mpsc::UnboundedReceiver<(usiz
             failures: 0,
             notes: Vec::new(),
             backoff: Backoff::new(settings.interval),
+            wanted: wanted.clone(),
         };
         sources.push(Source {
             name,

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as flag};
 
 use super::super::Update;
 use super::*;
@@ -109,6 +109,7 @@ fn play(text: &str, subject: Subject, script: Vec<Step>) -> Seen {
             failures: 0,
             notes: Vec::new(),
             backoff: Backoff::new(Duration::from_millis(10)),
+            wanted: flag::channel(true).1,
         };
         tokio::task::spawn_local(watch(settings, subject, publisher));
         tokio::time::timeout(Duration::from_secs(20), async {

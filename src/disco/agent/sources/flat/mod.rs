@@ -6,8 +6,8 @@
 //! at once, without debouncing; what looks broken, emptied or gone is looked at twice, and then
 //! reported while the last good snapshot stands.
 //!
-//! Invariants: whatever is read was watched before, so that a change after the reading is in the
-//! queue (conformance 2.3.1); a timer runs only while something is unfinished, or where the
+//! Invariants: but for the very first look, whatever is read was watched before, so that a change
+//! after the reading is in the queue (conformance 2.3.1); a timer runs only while something is unfinished, or where the
 //! filesystem sends no events.
 
 mod plan;
@@ -120,6 +120,11 @@ impl Flat {
     }
 
     async fn run(mut self) {
+        if self.look_without_watching() {
+            // Often that was all: closing an inotify descriptor takes the kernel many milliseconds,
+            // by which the command would start later.
+            self.publisher.wanted().await;
+        }
         loop {
             if !self.is_unarmed && !self.is_due() {
                 self.wait().await;
@@ -143,6 +148,19 @@ impl Flat {
             let rest = (start.elapsed() * 4).clamp(PACE, 20 * PACE);
             self.rest = Instant::now() + rest;
         }
+    }
+
+    /// Publishes what is there at the start, if it has been so for a while. The first turn of the
+    /// loop watches it and reads it again, so that no change gets lost.
+    fn look_without_watching(&mut self) -> bool {
+        let reading = read::read(&self.path, self.is_data);
+        if matches!(reading, Reading::Files(..)) {
+            self.judge(reading, false);
+        }
+        // Whatever else came of it is judged again when it is watched.
+        self.again = None;
+        self.doubted = None;
+        self.good.is_some()
     }
 
     /// Whether to read now.

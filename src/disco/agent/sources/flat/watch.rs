@@ -23,7 +23,7 @@ use nix::sys::statfs::statfs;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::plan::{Node, Plan, Role};
+use super::plan::{Directory, Node, Plan, Role};
 use super::read;
 
 /// How often the way is followed anew when it changes under our feet. Whoever changes it leaves an
@@ -277,13 +277,21 @@ pub(super) fn is_being_written(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|about| about.is_file() && about.nlink() == 1)
 }
 
+/// Whether a directory matters only for names that other filesystems are mounted on, such as the root
+/// of a container for its volumes: such a name cannot come to stand for anything else.
+fn is_all_mounts(path: &Path, directory: &Directory) -> bool {
+    let device = |path: &Path| Some(std::fs::symlink_metadata(path).ok()?.dev());
+    let own = device(path);
+    let is_mount = |name| device(&path.join(name)).is_some_and(|other| Some(other) != own);
+    !directory.is_data && directory.names.iter().all(is_mount)
+}
+
 /// The first place in a plan that is on a filesystem without events.
 fn silent(plan: &Plan) -> Option<PathBuf> {
     let mut devices = HashMap::new();
-    let holders = plan
-        .directories
-        .iter()
-        .filter(|(_, d)| d.role == Role::Holder);
+    let holders = plan.directories.iter().filter(|(path, directory)| {
+        directory.role == Role::Holder && !is_all_mounts(path, directory)
+    });
     let mut places = plan.files.iter().chain(holders.map(|(path, _)| path));
     places
         .find(|path| {
