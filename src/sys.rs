@@ -16,6 +16,9 @@ use std::time::Duration;
 
 use crate::contract::exit::Exit;
 
+/// Signals by which a terminal stops a process that is not in front.
+const TERMINAL_STOPS: &[i32] = &[libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
 /// Signals that the kernel raises for faults of our own. Blocked, they would kill us all the same,
 /// but without a trace; so they are never blocked, waited for or forwarded.
 const FAULTS: &[i32] = &[
@@ -251,6 +254,13 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     all.chain(std::iter::once(std::ptr::null())).collect()
 }
 
+/// Makes a process that writes to a terminal from the background immune against being stopped by it.
+pub fn ignore_terminal_stops() {
+    for number in TERMINAL_STOPS {
+        set_ignored(*number, true);
+    }
+}
+
 /// Whether a signal is ignored by this process.
 #[must_use]
 pub fn is_ignored(number: i32) -> bool {
@@ -383,14 +393,18 @@ pub fn set_subreaper(on: bool) -> bool {
     }
 }
 
-/// Arranges that a command about to be spawned is killed when the process that spawned it dies.
+/// Arranges that a command about to be spawned is killed when the process that spawned it dies, and
+/// may be stopped by a terminal again.
 pub fn kill_with_parent(command: &mut tokio::process::Command) {
     let arrange = || {
+        for number in TERMINAL_STOPS {
+            set_ignored(*number, false);
+        }
         let signal = libc::c_ulong::from(libc::SIGKILL.unsigned_abs());
         // SAFETY: an integer option of prctl.
         check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0) })
     };
-    // SAFETY: the closure runs between fork and exec; it makes one system call and touches no memory.
+    // SAFETY: the closure runs between fork and exec; it makes system calls and touches no memory.
     unsafe { command.pre_exec(arrange) };
 }
 

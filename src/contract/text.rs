@@ -214,16 +214,38 @@ fn excerpt(text: &str, (line, column): (usize, usize), snippet: Snippet) -> Opti
     Some(format!(" {line} | {shown}\n {gutter} | {caret}^"))
 }
 
-/// Keys and punctuation of a line; letters and digits that may be a value become `*`.
+/// The key that a line begins with, and punctuation; all other letters and digits become `*`. What
+/// does not plainly begin with a key is masked as a whole: in compact JSON any word may be a value.
 fn mask(line: &str) -> String {
-    let keep = line.find(": ").or_else(|| line.find(':'));
+    let is_key = |c: char| c.is_alphanumeric() || "_-.".contains(c);
+    let start = line.len() - line.trim_start_matches([' ', '\t', '-', '"', '\'']).len();
+    let rest = line.get(start..).unwrap_or_default();
+    let end = start + rest.find(|c| !is_key(c)).unwrap_or(rest.len());
+    let after = line.get(end..).unwrap_or_default();
+    let after = after.trim_start_matches(['"', '\'', ' ']);
+    let keep = if after.starts_with([':', '=']) {
+        end
+    } else {
+        0
+    };
     line.char_indices()
-        .map(|(at, c)| match keep {
-            Some(colon) if at <= colon => c,
-            _ if c.is_alphanumeric() => '*',
-            _ => c,
+        .map(|(at, c)| {
+            if at >= keep && c.is_alphanumeric() {
+                '*'
+            } else {
+                c
+            }
         })
         .collect()
+}
+
+/// A number with its noun: `1 problem`, `2 problems`.
+#[must_use]
+pub fn count(number: impl Into<u64>, noun: &str) -> String {
+    match number.into() {
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
+    }
 }
 
 /// Where in a nested structure we are; lives on the stack of the recursion.
@@ -591,6 +613,13 @@ mod tests {
                 2,
             ),
             (Format::Toml, "ok = 1\npassword = \"hunter2\n", 2),
+            (Format::Toml, "ok = 1\npassword = \"hunter2: x\" y\n", 2),
+            (Format::Json, "{\"password\":\"hunter2\",\"b\":hunter2,}", 1),
+            (
+                Format::Json,
+                "{\"password\":\"hunter2 secret: x\" \"y\"}",
+                1,
+            ),
         ] {
             let problem = parse(text.as_bytes(), Some(format), Snippet::Masked).unwrap_err();
             let shown = problem.to_string();

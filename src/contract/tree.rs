@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+/// Levels that a key with dots or slashes may have; deeper ones are left out.
+pub const MAX_DEPTH: usize = 64;
+
 /// Merges `over` into `base`: maps key by key, everything else replaces what was there.
 pub fn merge(base: &mut Value, over: Value) {
     match (base, over) {
@@ -53,6 +56,10 @@ pub fn nest_dotted(tree: Value) -> Value {
             let mut nested = Value::Object(Map::new());
             for (key, value) in map {
                 let segments: Vec<_> = key.split('.').filter(|s| !s.is_empty()).collect();
+                // Nobody means a tree that deep, and reading one takes stack at every level.
+                if segments.len() > MAX_DEPTH {
+                    continue;
+                }
                 let wrapped = segments.iter().rev().fold(value, |inner, segment| {
                     Value::Object(Map::from_iter([((*segment).to_owned(), inner)]))
                 });

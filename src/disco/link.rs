@@ -20,24 +20,46 @@ pub enum Message {
     Signal(i32),
     /// The command is to be stopped and started again, because a rule says so.
     Restart,
+    /// A rule has been applied: its number, and the fingerprint of the data. The next agent gets
+    /// them all, should this one die.
+    Applied(u32, u64),
+    /// A handler runs as this process group; 0 when none does.
+    Handler(i32),
 }
 
-const SIZE: usize = 2;
+const SIZE: usize = 13;
 
 impl Message {
     fn encode(self) -> [u8; SIZE] {
-        match self {
-            Self::Configured { stays } => [b'C', u8::from(stays)],
-            Self::Signal(number) => [b'S', u8::try_from(number).unwrap_or(0)],
-            Self::Restart => [b'R', 0],
-        }
+        let (kind, small, large) = match self {
+            Self::Configured { stays } => (b'C', u32::from(stays), 0),
+            Self::Signal(number) => (b'S', number.unsigned_abs(), 0),
+            Self::Restart => (b'R', 0, 0),
+            Self::Applied(rule, fingerprint) => (b'A', rule, fingerprint),
+            Self::Handler(group) => (b'H', group.unsigned_abs(), 0),
+        };
+        let mut bytes = [0; SIZE];
+        let (head, rest) = bytes.split_at_mut(1);
+        let (middle, tail) = rest.split_at_mut(4);
+        head.fill(kind);
+        middle.copy_from_slice(&small.to_ne_bytes());
+        tail.copy_from_slice(&large.to_ne_bytes());
+        bytes
     }
 
     fn decode(bytes: [u8; SIZE]) -> Option<Self> {
-        match bytes {
-            [b'C', stays @ (0 | 1)] => Some(Self::Configured { stays: stays == 1 }),
-            [b'S', number @ 1..=64] => Some(Self::Signal(i32::from(number))),
-            [b'R', 0] => Some(Self::Restart),
+        let (kind, rest) = bytes.split_first()?;
+        let (small, large) = rest.split_first_chunk::<4>()?;
+        let small = u32::from_ne_bytes(*small);
+        let large = u64::from_ne_bytes(*large.first_chunk::<8>()?);
+        let number = i32::try_from(small).ok()?;
+        match (kind, small) {
+            (b'C', 0 | 1) => Some(Self::Configured { stays: small == 1 }),
+            (b'S', 1..=64) => Some(Self::Signal(number)),
+            (b'R', 0) => Some(Self::Restart),
+            (b'A', _) => Some(Self::Applied(small, large)),
+            // 1 would be init itself.
+            (b'H', 0 | 2..) => Some(Self::Handler(number)),
             _ => None,
         }
     }
@@ -97,13 +119,22 @@ mod tests {
             Message::Configured { stays: true },
             Message::Signal(64),
             Message::Restart,
+            Message::Applied(7, u64::MAX),
+            Message::Handler(4711),
+            Message::Handler(0),
         ];
         tell(&agent, all[0]).unwrap();
-        for junk in [&b"??"[..], b"S", b"S\x41", b"long nonsense"] {
-            send(agent.as_raw_fd(), junk, MsgFlags::empty()).unwrap();
+        for junk in [
+            Message::Signal(65).encode(),
+            Message::Handler(1).encode(),
+            [b'?'; SIZE],
+        ] {
+            send(agent.as_raw_fd(), &junk, MsgFlags::empty()).unwrap();
         }
-        tell(&agent, all[1]).unwrap();
-        tell(&agent, all[2]).unwrap();
+        send(agent.as_raw_fd(), b"S", MsgFlags::empty()).unwrap();
+        for message in &all[1..] {
+            tell(&agent, *message).unwrap();
+        }
         let got: Vec<_> = std::iter::from_fn(|| take(&init)).collect();
         assert_eq!(got, all);
         drop(agent);

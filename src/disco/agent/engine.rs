@@ -66,8 +66,12 @@ struct Entry {
     status: Status,
     /// Data that is valid now.
     payload: Option<Value>,
-    /// Data of the last success.
+    /// Data of the last success; `None` also while a run is under way, since who knows how far it got.
     applied: Option<Value>,
+    /// Fingerprint of what an agent before this one applied, until the first judgement.
+    inherited: Option<u64>,
+    /// Whether it has ever succeeded.
+    has_succeeded: bool,
     /// Data that the failures are counted against.
     failed: Option<Value>,
     failures: u32,
@@ -82,15 +86,22 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// All rules pending. `resumed` when the command already runs: rules that were done once are.
+    /// All rules pending, except those that an agent before this one has applied: by number, with
+    /// the fingerprints of the data. They run again only for other data.
     #[must_use]
-    pub fn new(rules: Vec<Rule>, fail_limit: u32, interval: Duration, resumed: bool) -> Self {
-        let entry = |rule: Rule| Entry {
-            status: if resumed && rule.once {
-                Status::Done
-            } else {
-                Status::Unknown
-            },
+    pub fn new(
+        rules: Vec<Rule>,
+        fail_limit: u32,
+        interval: Duration,
+        applied: &[(u32, u64)],
+    ) -> Self {
+        let entry = |(index, rule): (usize, Rule)| Entry {
+            inherited: applied
+                .iter()
+                .find(|(number, _)| usize::try_from(*number) == Ok(index))
+                .map(|(_, fingerprint)| *fingerprint),
+            has_succeeded: false,
+            status: Status::Unknown,
             rule,
             payload: None,
             applied: None,
@@ -99,7 +110,7 @@ impl Engine {
             retry_at: None,
         };
         Self {
-            entries: rules.into_iter().map(entry).collect(),
+            entries: rules.into_iter().enumerate().map(entry).collect(),
             fail_limit,
             interval,
         }
@@ -149,6 +160,13 @@ impl Engine {
         Step::Idle(until)
     }
 
+    /// Takes in that a handler is being run: whatever was applied before no longer counts.
+    pub fn started(&mut self, index: usize) {
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.applied = None;
+        }
+    }
+
     /// Takes in that a handler succeeded with this payload.
     pub fn succeeded(&mut self, index: usize, payload: Value) -> Then {
         let Some(entry) = self.entries.get_mut(index) else {
@@ -157,12 +175,14 @@ impl Engine {
         entry.failures = 0;
         entry.failed = None;
         entry.retry_at = None;
+        entry.has_succeeded = true;
         // The data may have moved on while the handler ran.
-        let is_current = entry.payload.as_ref() == Some(&payload);
-        entry.applied = Some(payload);
-        if entry.rule.once || is_current {
+        if entry.rule.once || entry.payload.as_ref() == Some(&payload) {
             entry.status = Status::Done;
+        } else if entry.payload.is_some() {
+            entry.status = Status::Ready;
         }
+        entry.applied = Some(payload);
         entry.rule.then
     }
 
@@ -174,6 +194,10 @@ impl Engine {
         };
         if entry.payload.as_ref() != Some(&payload) {
             // The data moved on while the handler ran: this failure says nothing about the new.
+            if entry.payload.is_some() {
+                entry.status = Status::Ready;
+                entry.retry_at = None;
+            }
             return Verdict::Retry(entry.failures);
         }
         if entry.failed.as_ref() != Some(&payload) {
@@ -196,7 +220,7 @@ impl Engine {
     pub fn is_configured(&self) -> bool {
         self.entries
             .iter()
-            .all(|entry| entry.status == Status::Done || entry.applied.is_some())
+            .all(|entry| entry.status == Status::Done || entry.has_succeeded)
     }
 
     /// Whether anything is left to do once configured.
@@ -254,6 +278,12 @@ impl Entry {
         }
         // New data is tried at once, whatever became of the old.
         self.retry_at = None;
+        if let Some(inherited) = self.inherited.take() {
+            self.has_succeeded = true;
+            if self.rule.once || inherited == fingerprint(&payload) {
+                self.applied = Some(payload.clone());
+            }
+        }
         self.status = if self.applied.as_ref() == Some(&payload) {
             Status::Done
         } else if self.failed.as_ref() == Some(&payload) {
@@ -263,6 +293,15 @@ impl Entry {
         };
         self.payload = Some(payload);
     }
+}
+
+/// A number that tells one payload from another, the same in every process.
+#[must_use]
+pub fn fingerprint(payload: &Value) -> u64 {
+    use std::hash::{DefaultHasher, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    hasher.write(payload.to_string().as_bytes());
+    hasher.finish()
 }
 
 /// Validates one interface, coercing what came from key-value stores.
@@ -292,26 +331,24 @@ fn judge(
 /// the later interface wins, nested maps replaced as a whole (conformance 29). What is no map stands
 /// under its own name (30).
 fn flat(facts: &Facts, valid: &[(&str, &Checked)]) -> Value {
-    let mut bag = Map::new();
+    // Each top-level key once, in the order of the last mention, with all that was coerced in it.
+    let mut wholes: Vec<(&str, Value)> = Vec::new();
     for (name, checked) in valid {
-        let (head, rest) = name
-            .split_once('.')
-            .map_or((*name, None), |(head, rest)| (head, Some(rest)));
-        let whole = match rest {
-            None => checked.value.clone(),
-            // A dotted interface brings its siblings along.
-            Some(rest) => {
-                let mut whole = facts.data.get(head).cloned().unwrap_or_default();
-                let pointer: String = rest
-                    .split('.')
-                    .map(|segment| format!("/{segment}"))
-                    .collect();
-                if let Some(slot) = whole.pointer_mut(&pointer) {
-                    slot.clone_from(&checked.value);
-                }
-                whole
-            }
-        };
+        let head = tree::head(name);
+        let at = wholes.iter().position(|(key, _)| *key == head);
+        let (_, mut whole) = at.map_or_else(
+            || (head, facts.data.get(head).cloned().unwrap_or_default()),
+            |at| wholes.remove(at),
+        );
+        // A dotted interface brings its siblings along.
+        let pointer: String = name.split('.').skip(1).map(|s| format!("/{s}")).collect();
+        if let Some(slot) = whole.pointer_mut(&pointer) {
+            slot.clone_from(&checked.value);
+        }
+        wholes.push((head, whole));
+    }
+    let mut bag = Map::new();
+    for (head, whole) in wholes {
         match whole {
             Value::Object(map) => bag.extend(map),
             other => {
@@ -357,7 +394,7 @@ mod tests {
             }
             Self {
                 layers,
-                engine: Engine::new(rules, fail_limit, Duration::from_secs(1), false),
+                engine: Engine::new(rules, fail_limit, Duration::from_secs(1), &[]),
                 now: Instant::now(),
             }
         }
@@ -525,6 +562,51 @@ mod tests {
         );
         bench.engine.succeeded(index, old);
         assert_eq!(bench.succeed(), json!({"db": {"host": 2}}));
+    }
+
+    #[test]
+    fn data_that_comes_back_while_a_handler_runs_is_applied_again() {
+        for succeeds in [true, false] {
+            let rules = "format: 2\nrules: [{when: db, do: h, once: false}]";
+            let mut bench = Bench::new(rules, &[("db", host())], 5);
+            let (a, b) = (json!({"db": {"host": "a"}}), json!({"db": {"host": "b"}}));
+            bench.facts(a.clone());
+            bench.succeed();
+            bench.facts(b.clone());
+            let (index, payload) = bench.next().unwrap();
+            bench.engine.started(index);
+            bench.facts(a.clone());
+            if succeeds {
+                bench.engine.succeeded(index, payload);
+            } else {
+                bench.engine.failed(index, payload, bench.now);
+            }
+            assert_eq!(bench.succeed(), a, "b was applied at least in part");
+            assert_eq!(bench.next(), None);
+        }
+    }
+
+    #[test]
+    fn a_new_agent_runs_what_the_old_one_applied_only_for_other_data() {
+        let rules = "format: 2\nrules: [{when: db, do: h, once: false}, {when: db, do: g}]";
+        let old = json!({"db": {"host": 1}});
+        let applied = [(0, fingerprint(&old)), (1, 5)];
+        for (data, runs) in [(old, false), (json!({"db": {"host": 2}}), true)] {
+            let mut bench = Bench::new(rules, &[("db", host())], 5);
+            let parsed = rule::parse(Path::new("x.rules"), rules.as_bytes()).unwrap();
+            bench.engine = Engine::new(parsed.rules, 5, Duration::from_secs(1), &applied);
+            bench.facts(data);
+            assert_eq!(bench.next().map(|(index, _)| index), runs.then_some(0));
+        }
+    }
+
+    #[test]
+    fn two_parts_of_one_interface_keep_their_coerced_values() {
+        let schema = json!({"properties": {"port": {"type": "integer"}}});
+        let mut bench = Bench::new("rules: [{when: [db.a, db.b], do: h}]", &[("db", schema)], 5);
+        bench.facts(json!({"db": {"a": {"port": "1"}, "b": {"port": "2"}, "c": 3}}));
+        let want = json!({"a": {"port": 1}, "b": {"port": 2}, "c": 3});
+        assert_eq!(bench.succeed(), want);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
@@ -21,12 +22,15 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::contract::exit::Exit;
+use crate::disco::log;
 use crate::sys;
 
 /// Lines of one run that reach the log; a handler gone wild must not bury the rest.
 const MAX_LINES: usize = 500;
-/// Bytes of one line that reach the log.
+/// Characters of one line that reach the log.
 const MAX_LINE: usize = 1024;
+/// Bytes of one line that are kept until it ends.
+const MAX_RAW: usize = 64 << 10;
 /// Lines of stderr shown when the handler failed.
 const LAST_LINES: usize = 5;
 /// How long output is read on after the exit, if a process left behind holds the pipe.
@@ -50,12 +54,21 @@ pub struct Job {
     pub grace: Duration,
 }
 
-/// Runs a handler to its end. When `stop` turns true it is ended: TERM to its group, then KILL.
+/// Runs a handler to its end; `started` is told its process group. When `stop` turns true it is
+/// ended: TERM to its group, then KILL.
 ///
 /// # Errors
 /// Why it failed, as a fragment without data.
-pub async fn run(job: &Job, stop: &mut watch::Receiver<bool>) -> Result<(), String> {
+pub async fn run(
+    job: &Job,
+    stop: &mut watch::Receiver<bool>,
+    started: impl Fn(i32),
+) -> Result<(), String> {
     let mut child = spawn(job).map_err(|error| cannot_start(job, &error))?;
+    // Not waited for yet, so that it has a pid, which is its group's, too.
+    let group = child.id().and_then(|pid| i32::try_from(pid).ok());
+    let group = group.unwrap_or_default();
+    started(group);
 
     let mask = Rc::new(Mask::of(&job.payload));
     let tail = Rc::new(RefCell::new(VecDeque::new()));
@@ -76,7 +89,7 @@ pub async fn run(job: &Job, stop: &mut watch::Receiver<bool>) -> Result<(), Stri
             stderr,
             job.name.clone(),
             "stderr",
-            mask,
+            mask.clone(),
             Some(tail.clone()),
             budget,
         ));
@@ -91,7 +104,7 @@ pub async fn run(job: &Job, stop: &mut watch::Receiver<bool>) -> Result<(), Stri
         }
     });
 
-    let outcome = wait(&mut child, job, stop).await;
+    let outcome = wait(&mut child, group, job, stop).await;
     writer.abort();
     let _ = tokio::time::timeout(LINGER, async {
         while readers.join_next().await.is_some() {}
@@ -100,7 +113,7 @@ pub async fn run(job: &Job, stop: &mut watch::Receiver<bool>) -> Result<(), Stri
     readers.abort_all();
     if outcome.is_err() {
         for line in tail.borrow().iter() {
-            warn!(handler = %job.name, "stderr: {line}");
+            warn!(handler = %job.name, "stderr: {}", mask.line(line));
         }
     }
     outcome
@@ -132,14 +145,10 @@ fn spawn(job: &Job) -> io::Result<Child> {
 
 async fn wait(
     child: &mut Child,
+    group: i32,
     job: &Job,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<(), String> {
-    // Spawned above, so that it has a pid until it is waited for below.
-    let group = child
-        .id()
-        .and_then(|pid| i32::try_from(pid).ok())
-        .unwrap_or(0);
     let limit = async {
         match job.timeout {
             Some(timeout) => tokio::time::sleep(timeout).await,
@@ -155,9 +164,10 @@ async fn wait(
     let _ = sys::kill(-group, libc::SIGTERM);
     if tokio::time::timeout(job.grace, child.wait()).await.is_err() {
         warn!(handler = %job.name, "handler ignores SIGTERM; killing it");
-        let _ = sys::kill(-group, libc::SIGKILL);
-        let _ = child.wait().await;
     }
+    // Whatever the handler has started and not ended goes with it.
+    let _ = sys::kill(-group, libc::SIGKILL);
+    let _ = child.wait().await;
     Err(reason)
 }
 
@@ -196,39 +206,35 @@ fn cannot_start(job: &Job, error: &io::Error) -> String {
     }
 }
 
-/// Logs a stream line by line and keeps the last lines of it.
+/// Logs a stream line by line and keeps the last lines of it, as they came.
 async fn follow(
     mut stream: impl AsyncRead + Unpin,
     name: String,
     which: &'static str,
     mask: Rc<Mask>,
-    tail: Option<Rc<RefCell<VecDeque<String>>>>,
+    tail: Option<Rc<RefCell<VecDeque<Vec<u8>>>>>,
     budget: Rc<RefCell<usize>>,
 ) {
     let mut line: Vec<u8> = Vec::new();
-    let mut cut = false;
     let mut chunk = [0_u8; 4096];
-    let emit = |line: &mut Vec<u8>, cut: &mut bool| {
-        let mut text = mask.apply(String::from_utf8_lossy(line).trim_end_matches('\r'));
-        if std::mem::take(cut) {
-            text.push('…');
+    let emit = |line: &mut Vec<u8>| {
+        let mut left = budget.borrow_mut();
+        // Masking is work: only for what is seen.
+        if *left > 0 && log::enabled(log::Level::Debug) {
+            *left -= 1;
+            debug!(handler = %name, "{which}: {}", mask.line(line));
+            if *left == 0 {
+                debug!(handler = %name, "further output is not logged");
+            }
         }
-        line.clear();
         if let Some(tail) = &tail {
             let mut tail = tail.borrow_mut();
             if tail.len() == LAST_LINES {
                 tail.pop_front();
             }
-            tail.push_back(text.clone());
+            tail.push_back(std::mem::take(line));
         }
-        let mut left = budget.borrow_mut();
-        if *left > 0 {
-            *left -= 1;
-            debug!(handler = %name, "{which}: {text}");
-            if *left == 0 {
-                debug!(handler = %name, "further output is not logged");
-            }
-        }
+        line.clear();
     };
     loop {
         match stream.read(&mut chunk).await {
@@ -236,33 +242,42 @@ async fn follow(
             Ok(count) => {
                 for byte in chunk.get(..count).unwrap_or_default() {
                     match byte {
-                        b'\n' => emit(&mut line, &mut cut),
-                        _ if line.len() < MAX_LINE => line.push(*byte),
-                        _ => cut = true,
+                        b'\n' => emit(&mut line),
+                        _ if line.len() < MAX_RAW => line.push(*byte),
+                        _ => {}
                     }
                 }
             }
         }
     }
     if !line.is_empty() {
-        emit(&mut line, &mut cut);
+        emit(&mut line);
     }
 }
 
-/// The values that must not be seen in a handler's output.
-struct Mask(Vec<String>);
+/// The values that must not be seen in a handler's output, in the forms in which it got them.
+struct Mask {
+    values: Option<AhoCorasick>,
+    longest: usize,
+}
 
 impl Mask {
     /// Shorter values are not secrets, and would blank out half of every line.
     const SHORTEST: usize = 4;
+    /// Bytes of a piece of a long value: enough to be found, few enough to be looked for.
+    const PIECE: usize = 4096;
 
     fn of(payload: &Value) -> Self {
         fn collect(value: &Value, into: &mut Vec<String>) {
             match value {
                 Value::String(text) => {
-                    into.push(text.clone());
-                    // A value of several lines comes out line by line.
+                    // As it is; as it stands in JSON, which is what the handler reads; and line by
+                    // line, as a value of several lines is printed.
+                    let quoted = |json: String| json.trim_matches('"').to_owned();
+                    into.push(quoted(value.to_string()));
+                    into.push(quoted(ascii_json(value)));
                     into.extend(text.lines().map(str::to_owned));
+                    into.push(text.clone());
                 }
                 Value::Number(number) => into.push(number.to_string()),
                 Value::Array(list) => list.iter().for_each(|item| collect(item, into)),
@@ -272,17 +287,61 @@ impl Mask {
         }
         let mut values = Vec::new();
         collect(payload, &mut values);
+        let mut values: Vec<String> = values
+            .iter()
+            .flat_map(|value| Self::pieces(value))
+            .collect();
         values.retain(|value| value.trim().len() >= Self::SHORTEST);
-        // Longest first, so that a value which contains another is masked as a whole.
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        values.sort_unstable();
         values.dedup();
-        Self(values)
+        Self {
+            longest: values.iter().map(String::len).max().unwrap_or(0),
+            // Longest first, so that a value which contains another is masked as a whole. It fails
+            // for patterns of gigabytes only, and then nothing of the output is shown.
+            values: AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                // Built for a few lines: the faster kinds take longer to build than they save.
+                .kind(Some(AhoCorasickKind::NoncontiguousNFA))
+                .build(&values)
+                .ok(),
+        }
     }
 
-    fn apply(&self, line: &str) -> String {
-        self.0.iter().fold(line.to_owned(), |line, value| {
-            line.replace(value.as_str(), "***")
-        })
+    /// A long value in pieces, which follow each other in the output as well.
+    fn pieces(value: &str) -> Vec<String> {
+        let mut pieces = vec![String::new()];
+        for c in value.chars() {
+            match pieces.last_mut() {
+                Some(last) if last.len() < Self::PIECE => last.push(c),
+                _ => pieces.push(c.to_string()),
+            }
+        }
+        pieces
+    }
+
+    /// A line as it may be shown: without the values, cut, control characters left to the log.
+    fn line(&self, raw: &[u8]) -> String {
+        let Some(values) = &self.values else {
+            return "***".to_owned();
+        };
+        // At the end of a line that was cut while reading, a part of a value would not be known.
+        let known = if raw.len() < MAX_RAW {
+            raw.len()
+        } else {
+            raw.len().saturating_sub(self.longest)
+        };
+        let raw = raw.get(..known).unwrap_or_default();
+        let text = String::from_utf8_lossy(raw);
+        let mut masked = String::new();
+        values.replace_all_with(text.trim_end_matches('\r'), &mut masked, |_, _, into| {
+            into.push_str("***");
+            true
+        });
+        if let Some((end, _)) = masked.char_indices().nth(MAX_LINE) {
+            masked.truncate(end);
+            masked.push('…');
+        }
+        masked
     }
 }
 
@@ -333,13 +392,33 @@ mod tests {
     }
 
     #[test]
-    fn values_are_masked_the_longest_first() {
-        let mask = Mask::of(
-            &json!({"a": "secret", "b": ["secretive", 3306], "c": "ab", "d": "line one\nline two"}),
-        );
-        assert_eq!(
-            mask.apply("secretive secret 3306 ab x=line two"),
-            "*** *** *** ab x=***"
-        );
+    fn values_are_masked_in_every_form_the_longest_first() {
+        let mask = Mask::of(&json!({"a": "secret", "b": ["secretive", 3306], "c": "ab",
+            "d": "line one\nline two", "e": "quo\"te\\d", "f": "pässwort"}));
+        for (raw, shown) in [
+            (
+                "secretive secret 3306 ab x=line two",
+                "*** *** *** ab x=***",
+            ),
+            (
+                r#"{"e":"quo\"te\\d","f":"p\u00e4sswort"}"#,
+                r#"{"e":"***","f":"***"}"#,
+            ),
+            (r#"quo"te\d pässwort "pässwort""#, r#"*** *** "***""#),
+            (r"line one\nline two", "***"),
+        ] {
+            assert_eq!(mask.line(raw.as_bytes()), shown);
+        }
+    }
+
+    #[test]
+    fn a_value_at_a_cut_is_not_shown_in_part() {
+        let mask = Mask::of(&json!({"a": "hunter2-hunter2"}));
+        let long = format!("{}hunter2-hunter2", "x".repeat(MAX_LINE - 5));
+        assert!(!mask.line(long.as_bytes()).contains("hunt"));
+        let secrets = "hunter2-hunter2 ".repeat(MAX_RAW);
+        let shown = mask.line(&secrets.as_bytes()[..MAX_RAW]);
+        assert!(!shown.contains("hunt"), "{shown}");
+        assert_eq!(Mask::of(&json!({})).line(b"plain"), "plain");
     }
 }

@@ -14,6 +14,7 @@ pub mod waiting;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -38,12 +39,14 @@ use crate::contract::tree::Facts;
 pub const PANICKED: u8 = 101;
 
 /// Under which circumstances an agent is started.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Circumstances {
     /// When disco started, from which `disco.deadline` counts.
     pub started: Instant,
     /// Whether the command runs already, so that this agent replaces one that died.
     pub resumed: bool,
+    /// What agents before this one have applied: number of the rule, fingerprint of the data.
+    pub applied: Vec<(u32, u64)>,
 }
 
 /// Runs the agent to its end and returns its exit code. The process must be the agent's own.
@@ -84,7 +87,7 @@ pub fn run(settings: &Settings, link: OwnedFd, circumstances: Circumstances) -> 
     };
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
-        match Agent::new(settings, layers, link, circumstances) {
+        match Agent::new(settings, layers, link, &circumstances) {
             Ok(agent) => agent.run().await,
             Err(error) => {
                 error!("cannot start the agent: {error}");
@@ -98,6 +101,7 @@ pub fn run(settings: &Settings, link: OwnedFd, circumstances: Circumstances) -> 
 struct Running {
     rule: usize,
     payload: Value,
+    since: Instant,
     outcome: JoinHandle<Result<(), String>>,
 }
 
@@ -108,7 +112,7 @@ struct Agent<'a> {
     sources: Vec<Source>,
     updates: mpsc::UnboundedReceiver<(usize, Update)>,
     wanted: watch::Sender<bool>,
-    link: UnixDatagram,
+    link: Rc<UnixDatagram>,
     stop: watch::Sender<bool>,
     running: Option<Running>,
     reminder: Reminder,
@@ -129,7 +133,7 @@ impl<'a> Agent<'a> {
         settings: &'a Settings,
         mut layers: Layers,
         link: OwnedFd,
-        circumstances: Circumstances,
+        circumstances: &Circumstances,
     ) -> std::io::Result<Self> {
         let rules = std::mem::take(&mut layers.rules);
         warn_of_handlers(&rules, settings);
@@ -144,13 +148,13 @@ impl<'a> Agent<'a> {
                 rules,
                 settings.fail_limit,
                 settings.interval,
-                circumstances.resumed,
+                &circumstances.applied,
             ),
             layers,
             sources,
             updates,
             wanted,
-            link: UnixDatagram::from_std(socket)?,
+            link: Rc::new(UnixDatagram::from_std(socket)?),
             stop: watch::Sender::new(false),
             running: None,
             reminder: Reminder::new(Instant::now()),
@@ -203,6 +207,12 @@ impl<'a> Agent<'a> {
             let _ = self.stop.send(true);
             let _ = running.outcome.await;
         }
+        // The last line says why.
+        match code {
+            exit::UNAVAILABLE => error!("Unable to configure container before `disco.deadline`"),
+            exit::FAILED => error!("Unable to configure container, see log or run with -l DEBUG"),
+            _ => {}
+        }
         code
     }
 
@@ -254,6 +264,11 @@ impl<'a> Agent<'a> {
         for index in changed {
             if let Some((rule, status)) = self.engine.rule(index) {
                 waiting::log_status(rule, status, &self.sources);
+                if self.configured && matches!(status, Status::Pending(_)) {
+                    for line in waiting::of_rule(rule, status, &self.sources) {
+                        warn!("{line}; the command keeps its last configuration");
+                    }
+                }
             }
         }
     }
@@ -283,6 +298,8 @@ impl<'a> Agent<'a> {
         let own = join_path(&self.settings.path);
         let search = handler::search_path(&own, std::env::var_os("PATH"));
         info!("executing {}", rule.label());
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        self.tell(Message::Applied(number, 0));
         let program = layers::find_handler(rule, &self.settings.path, &search)
             .map_err(|why| layers::no_handler(rule, &why, &own));
         let job = Job {
@@ -300,19 +317,25 @@ impl<'a> Agent<'a> {
             grace: self.settings.drain.max(Duration::from_secs(1)),
         };
         let mut stop = self.stop.subscribe();
+        let link = self.link.clone();
         let outcome = tokio::task::spawn_local(async move {
             program?;
-            handler::run(&job, &mut stop).await
+            // Init ends the group if this process dies before it.
+            let started = |group| drop(link::tell(&*link, Message::Handler(group)));
+            handler::run(&job, &mut stop, started).await
         });
+        self.engine.started(index);
         self.running = Some(Running {
             rule: index,
             payload,
+            since: Instant::now(),
             outcome,
         });
     }
 
     fn handled(&mut self, outcome: Result<(), String>) -> Option<u8> {
         let running = self.running.take()?;
+        self.tell(Message::Handler(0));
         let label = self
             .engine
             .rule(running.rule)
@@ -320,6 +343,11 @@ impl<'a> Agent<'a> {
             .unwrap_or_default();
         let reason = match outcome {
             Ok(()) => {
+                let number = u32::try_from(running.rule).unwrap_or(u32::MAX);
+                self.tell(Message::Applied(
+                    number,
+                    engine::fingerprint(&running.payload),
+                ));
                 let then = self.engine.succeeded(running.rule, running.payload);
                 if self.configured {
                     match then {
@@ -349,11 +377,7 @@ impl<'a> Agent<'a> {
                     "handler of {label} failed {failures} times with the same data, the limit set by `disco.fail_limit`: {reason}"
                 );
                 // Once the command runs, it runs on with the last good configuration.
-                if self.configured {
-                    return None;
-                }
-                error!("Unable to configure container, see log or run with -l DEBUG");
-                Some(exit::FAILED)
+                (!self.configured).then_some(exit::FAILED)
             }
         }
     }
@@ -361,16 +385,34 @@ impl<'a> Agent<'a> {
     fn tick(&mut self) -> Option<u8> {
         let now = Instant::now();
         if self.deadline.is_some_and(|deadline| deadline <= now) {
-            for line in waiting::reasons(&self.engine, &self.sources) {
+            for line in self.reasons() {
                 error!("{line}");
             }
-            error!("Unable to configure container before `disco.deadline`");
             return Some(exit::UNAVAILABLE);
         }
         if !self.configured {
-            self.reminder.remind(now, &self.engine, &self.sources);
+            if self.reminder.is_due(now) {
+                for line in self.reasons() {
+                    warn!("still waiting: {line}");
+                }
+            }
         }
         None
+    }
+
+    /// Everything that is waited for.
+    fn reasons(&self) -> Vec<String> {
+        let mut lines = waiting::reasons(&self.engine, &self.sources);
+        let running = self.running.as_ref();
+        let rule = running.and_then(|running| self.engine.rule(running.rule));
+        if let (Some(running), Some((rule, _))) = (running, rule) {
+            let seconds = running.since.elapsed().as_secs();
+            lines.push(format!(
+                "the handler of {} has been running for {seconds}s",
+                rule.label()
+            ));
+        }
+        lines
     }
 
     /// The next time at which something is due by itself.
@@ -387,7 +429,7 @@ impl<'a> Agent<'a> {
     }
 
     fn tell(&self, message: Message) {
-        if let Err(error) = link::tell(&self.link, message) {
+        if let Err(error) = link::tell(&*self.link, message) {
             error!("cannot reach init: {error}");
         }
     }

@@ -5,12 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::engine::{Blocker, Engine, Status};
 use super::sources::Source;
 use crate::contract::rule::Rule;
 use crate::contract::schema::Violation;
+use crate::contract::{suggest, text};
 
 /// The first reminder at WARN; each next one waits twice as long, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_secs(10);
@@ -40,16 +41,14 @@ impl Reminder {
         self.at
     }
 
-    /// Says at WARN what is waited for, if it is time.
-    pub fn remind(&mut self, now: Instant, engine: &Engine, sources: &[Source]) {
-        if now < self.at {
-            return;
+    /// Whether it is time to say at WARN what is waited for; if so, sets the time of the next.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.at;
+        if is_due {
+            self.pause = (self.pause * 2).min(LONGEST);
+            self.at = now + self.pause;
         }
-        for line in reasons(engine, sources) {
-            warn!("still waiting: {line}");
-        }
-        self.pause = (self.pause * 2).min(LONGEST);
-        self.at = now + self.pause;
+        is_due
     }
 }
 
@@ -80,9 +79,12 @@ pub fn reasons(engine: &Engine, sources: &[Source]) -> Vec<String> {
     for source in sources {
         match (&source.down, &source.snapshot) {
             (Some((reason, since)), _) => {
-                let seconds = since.elapsed().as_secs();
+                let time = match since.elapsed().as_secs() {
+                    0 => String::new(),
+                    seconds => format!(" for {seconds}s"),
+                };
                 lines.push(format!(
-                    "source {} cannot be read for {seconds}s: {reason}",
+                    "source {} cannot be read{time}: {reason}",
                     source.name
                 ));
             }
@@ -91,29 +93,37 @@ pub fn reasons(engine: &Engine, sources: &[Source]) -> Vec<String> {
         }
     }
     for (rule, status) in engine.rules() {
-        let label = rule.label();
-        match status {
-            // The sources above are why.
-            Status::Unknown | Status::Done | Status::Ready => {}
-            Status::Pending(blocked) => {
-                for (name, blocker) in blocked {
-                    lines.push(format!(
-                        "rule {label} needs {}",
-                        blocker_text(name, blocker, sources)
-                    ));
-                }
-            }
-            Status::Failing(failures) => {
-                lines.push(format!(
-                    "rule {label}: its handler failed {failures} times and will be tried again"
-                ));
-            }
-            Status::GaveUp => lines.push(format!(
-                "rule {label}: its handler failed too often with this data"
-            )),
-        }
+        lines.extend(of_rule(rule, status, sources));
     }
     lines
+}
+
+/// What a rule waits for.
+#[must_use]
+pub fn of_rule(rule: &Rule, status: &Status, sources: &[Source]) -> Vec<String> {
+    let label = rule.label();
+    match status {
+        // Nothing, or the sources are why.
+        Status::Unknown | Status::Done | Status::Ready => Vec::new(),
+        Status::Pending(blocked) => blocked
+            .iter()
+            .map(|(name, blocker)| {
+                format!(
+                    "rule {label} needs {}",
+                    blocker_text(name, blocker, sources)
+                )
+            })
+            .collect(),
+        Status::Failing(failures) => {
+            let times = text::count(*failures, "time");
+            vec![format!(
+                "rule {label}: its handler failed {times} and will be tried again"
+            )]
+        }
+        Status::GaveUp => vec![format!(
+            "rule {label}: its handler failed too often with this data"
+        )],
+    }
 }
 
 fn blocker_text(name: &str, blocker: &Blocker, sources: &[Source]) -> String {
@@ -122,11 +132,29 @@ fn blocker_text(name: &str, blocker: &Blocker, sources: &[Source]) -> String {
             format!("{name}: there is no source; name one in DISCO_CFG")
         }
         Blocker::Missing => {
-            let names: Vec<_> = sources.iter().map(|source| source.name.as_str()).collect();
-            format!("{name}: missing from {}", names.join(", "))
+            let places: Vec<String> = sources.iter().map(place).collect();
+            let keys = sources
+                .iter()
+                .filter_map(|source| source.snapshot.as_ref()?.as_object());
+            let keys = keys.flat_map(|map| map.keys()).map(String::as_str);
+            let hint = suggest::hint(name, keys);
+            format!("{name}: missing from {}{hint}", places.join(", "))
         }
         Blocker::NoSchema => format!("{name}: it has no schema"),
         Blocker::Invalid(violations) => list(name, violations),
+    }
+}
+
+/// A source, and what to check if there is nothing at all in it.
+fn place(source: &Source) -> String {
+    let is_empty =
+        |tree: &serde_json::Value| tree.as_object().is_some_and(serde_json::Map::is_empty);
+    match source.snapshot.as_ref().filter(|tree| is_empty(tree)) {
+        Some(_) if !source.scope.is_empty() => {
+            format!("{} (nothing there; check {})", source.name, source.scope)
+        }
+        Some(_) => format!("{} (which is empty)", source.name),
+        None => source.name.clone(),
     }
 }
 

@@ -11,6 +11,8 @@ use crate::sys::{self, Reaped, SignalSet};
 
 /// How long a killed process may take to go; longer means that it hangs in the kernel.
 const KILLED: Duration = Duration::from_secs(2);
+/// Pause between two rounds of KILL.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Ends everything that is left: TERM and CONT, up to `grace`, then KILL. Returns the moment the
 /// last one is gone. `signals` are blocked and contain SIGCHLD.
@@ -26,10 +28,15 @@ pub fn drain(signals: &SignalSet, grace: Duration, is_pid_1: bool) {
     }
     let left = names(is_pid_1);
     warn!("killing what is left after {grace:?}: {left}");
-    signal_all(libc::SIGKILL, is_pid_1);
-    if !gone_before(signals, Instant::now() + KILLED) {
-        warn!("some processes cannot be killed; leaving them");
+    // Again and again: what forks faster than the list is read is not in it.
+    let deadline = Instant::now() + KILLED;
+    while Instant::now() < deadline {
+        signal_all(libc::SIGKILL, is_pid_1);
+        if gone_before(signals, deadline.min(Instant::now() + AGAIN)) {
+            return;
+        }
     }
+    warn!("some processes cannot be killed; leaving them");
 }
 
 /// Reaps what has ended. Returns whether any child is left.

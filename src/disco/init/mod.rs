@@ -130,11 +130,21 @@ struct Init {
     configured: bool,
     /// Whether the agent goes on once configured.
     agent_stays: bool,
+    /// What the agents have applied: number of the rule, fingerprint of the data.
+    applied: Vec<(u32, u64)>,
+    /// Process group of the handler at work; 0 if there is none.
+    handler: i32,
     /// Signals that came before the command did; a bit per number.
     held: u64,
     command: Option<i32>,
+    /// The process group of the command that was started last.
+    group: i32,
     /// Set while a rule's restart of the command is under way.
     restarting: bool,
+    /// Set for good once somebody has asked the command to end.
+    stopping: bool,
+    /// Whether the terminal was ours to give when disco started.
+    has_terminal: bool,
     /// When the command gets KILL, if it is being stopped and that is wanted.
     kill_at: Option<Instant>,
 }
@@ -163,9 +173,14 @@ pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, starte
         agent_pause: FIRST_PAUSE,
         configured: false,
         agent_stays: false,
+        applied: Vec::new(),
+        handler: 0,
         held: 0,
         command: None,
+        group: 0,
         restarting: false,
+        stopping: false,
+        has_terminal: false,
         kill_at: None,
     };
     if !is_pid_1
@@ -198,7 +213,8 @@ impl Init {
         self.start_agent();
         // An agent that hangs does not keep its own deadline.
         let limit = self.settings.deadline;
-        let deadline = limit.map(|limit| self.started + limit + AGENT_GRACE);
+        let grace = self.settings.drain.max(Duration::from_secs(1)) + AGENT_GRACE;
+        let deadline = limit.map(|limit| self.started + limit + grace);
         while !self.configured {
             let due = [self.agent_due, deadline].into_iter().flatten().min();
             if let Some(received) = self.wait(due) {
@@ -314,6 +330,7 @@ impl Init {
     fn become_agent(&self, link: OwnedFd) -> ! {
         // Away from the terminal's foreground: its ^C is for init to judge.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+        sys::ignore_terminal_stops();
         sys::detach_stdin();
         sys::redirect(2, 1);
         // Whatever else was inherited is the command's, too; the link moves below it first.
@@ -323,6 +340,7 @@ impl Init {
         let circumstances = Circumstances {
             started: self.started,
             resumed: self.configured,
+            applied: self.applied.clone(),
         };
         sys::exit_now(agent::run(&self.settings, link, circumstances))
     }
@@ -330,6 +348,11 @@ impl Init {
     /// Decides what the end of an agent means; after the command has started it is never final.
     fn agent_ended(&mut self, exit: Exit) -> Result<(), u8> {
         let agent = self.agent.take();
+        // A handler's leader went with its agent; what it has started would work on beside its successor.
+        match std::mem::take(&mut self.handler) {
+            0 => {}
+            group => drop(sys::kill(-group, libc::SIGKILL)),
+        }
         let lived = agent.map(|agent| agent.started.elapsed());
         if self.configured && !self.agent_stays {
             return Ok(());
@@ -425,9 +448,16 @@ impl Init {
     }
 
     fn start_command(&mut self) -> Result<(), command::Failure> {
-        let started = spawn::start(&self.name, &mut self.prepared, &self.inherited);
+        self.has_terminal |= spawn::has_foreground();
+        let started = spawn::start(
+            &self.name,
+            &mut self.prepared,
+            &self.inherited,
+            self.has_terminal,
+        );
         let pid = started.map_err(command::explain)?;
         self.command = Some(pid);
+        self.group = pid;
         for number in numbers(std::mem::take(&mut self.held)) {
             self.send(number);
         }
@@ -437,6 +467,10 @@ impl Init {
     fn command_ended(&mut self, exit: Exit) -> Option<Exit> {
         self.kill_at = None;
         if !std::mem::take(&mut self.restarting) {
+            return Some(exit);
+        }
+        self.end_group();
+        if self.stopping {
             return Some(exit);
         }
         info!("the command ended ({exit}) and is started again");
@@ -449,16 +483,46 @@ impl Init {
         }
     }
 
-    fn forward(&mut self, received: Received) {
-        debug!("{}: forwarding it to the command", described(received));
-        if STOPPING.contains(&received.number) {
-            // Somebody wants the end, whatever a rule wanted before.
-            self.restarting = false;
-            if let Some(grace) = self.settings.stop_timeout {
-                self.kill_at.get_or_insert_with(|| Instant::now() + grace);
+    /// Ends what an instance of the command leaves behind before the next one starts: its ports and
+    /// files are wanted.
+    fn end_group(&mut self) {
+        let group = self.group;
+        let signalled = |number| group > 0 && sys::kill(-group, number).is_ok();
+        if !signalled(libc::SIGTERM) {
+            return;
+        }
+        signalled(libc::SIGCONT);
+        let deadline = Instant::now() + self.settings.drain;
+        while signalled(0) {
+            if Instant::now() >= deadline {
+                warn!("killing what the command has left behind");
+                signalled(libc::SIGKILL);
+                return;
+            }
+            if let Some(received) = self.wait(Some(deadline)).filter(|r| !is_own(*r)) {
+                if STOPPING.contains(&received.number) {
+                    self.stopping = true;
+                    signalled(libc::SIGKILL);
+                }
+                self.hold(received);
+            }
+            if let Some(exit) = self.reap().agent {
+                // With the command once started no end of an agent is final.
+                let _ = self.agent_ended(exit);
             }
         }
+    }
+
+    fn forward(&mut self, received: Received) {
         self.send(received.number);
+        if STOPPING.contains(&received.number) && !self.stopping {
+            self.stopping = true;
+            // Whatever a rule wanted before, and the time that it gave.
+            self.restarting = false;
+            let grace = self.settings.stop_timeout;
+            self.kill_at = grace.map(|grace| Instant::now() + grace);
+        }
+        debug!("{}: forwarded to the command", described(received));
     }
 
     fn send(&self, number: i32) {
@@ -491,6 +555,15 @@ impl Init {
                 self.configured = true;
                 self.agent_stays = stays;
             }
+            Message::Applied(rule, fingerprint) => {
+                self.applied.retain(|(number, _)| *number != rule);
+                // 0 says that a run is under way, of which nobody knows how far it will get.
+                if fingerprint != 0 {
+                    self.applied.push((rule, fingerprint));
+                }
+            }
+            Message::Handler(group) => self.handler = group,
+            Message::Signal(_) | Message::Restart if self.stopping => {}
             Message::Signal(number) => {
                 info!("a rule sends {} to the command", signal::name(number));
                 self.send(number);

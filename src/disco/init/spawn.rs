@@ -12,16 +12,26 @@ use super::Inherited;
 use super::command::Failure;
 use crate::sys::{self, Fork, Prepared};
 
-/// Starts the command and returns its pid once exec has succeeded.
+/// Whether our own process group is in front on the terminal, so that it is ours to give.
+#[must_use]
+pub fn has_foreground() -> bool {
+    tcgetpgrp(sys::stdin()).is_ok_and(|group| group == getpgrp())
+}
+
+/// Starts the command, in front on the terminal if `foreground`, and returns its pid once exec has
+/// succeeded.
 ///
 /// # Errors
 /// Why it could not be started; no process is left behind.
-pub fn start(name: &OsStr, prepared: &mut Prepared, inherited: &Inherited) -> Result<i32, Failure> {
+pub fn start(
+    name: &OsStr,
+    prepared: &mut Prepared,
+    inherited: &Inherited,
+    foreground: bool,
+) -> Result<i32, Failure> {
     let refused = |error: io::Error| Failure::Refused(name.to_owned(), error);
     // Exec closes the writing end; whatever is read before that is why it failed.
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| refused(error.into()))?;
-    // Taken before the fork: afterwards the child's group may be in front already.
-    let foreground = tcgetpgrp(sys::stdin()).is_ok_and(|group| group == getpgrp());
     match sys::fork().map_err(refused)? {
         Fork::Child => child(prepared, inherited, foreground, &writer),
         Fork::Parent(pid) => {

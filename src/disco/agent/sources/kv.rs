@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::contract::text::{self, Format, Snippet};
+use crate::contract::tree::MAX_DEPTH;
 use crate::disco::settings::Decode;
 
 /// A tree under construction, and what was odd about its pairs.
@@ -27,6 +28,11 @@ impl KeyTree {
     /// folder, and so an empty map. A value that cannot be read loses that key alone.
     pub fn add(&mut self, key: &str, value: &[u8]) {
         let segments: Vec<&str> = key.split('/').filter(|s| !s.is_empty()).collect();
+        if segments.len() > MAX_DEPTH {
+            let shown: String = key.chars().take(40).collect();
+            let note = format!("key `{shown}…` is left out: it has more than {MAX_DEPTH} levels");
+            return self.notes.push(note);
+        }
         let value = if key.ends_with('/') {
             Value::Object(Map::new())
         } else {

@@ -17,6 +17,7 @@ pub mod etcd2;
 pub mod flat;
 pub mod kv;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -46,6 +47,8 @@ pub struct Source {
     pub name: String,
     /// Whether its values are strings that a schema may coerce.
     pub is_textual: bool,
+    /// The settings that decide what is in it, for the message when nothing is.
+    pub scope: String,
     /// The latest snapshot; `None` until the first.
     pub snapshot: Option<Value>,
     /// Why and since when it cannot be read, if so.
@@ -124,7 +127,12 @@ impl Publisher {
         } else {
             // A snippet may follow the first line.
             let (head, rest) = reason.split_at(reason.find('\n').unwrap_or(reason.len()));
-            warn!(source = %self.name, "{head}; retrying{rest}");
+            let then = if head.contains("waiting for") {
+                ""
+            } else {
+                "; retrying"
+            };
+            warn!(source = %self.name, "{head}{then}{rest}");
         }
         self.is_down = true;
         self.send(Update::Down(reason));
@@ -132,8 +140,15 @@ impl Publisher {
 
     /// Warns of oddities in the data, each for as long as it is there and only when it appears.
     pub fn note(&mut self, notes: Vec<String>) {
-        for note in notes.iter().filter(|note| !self.notes.contains(note)) {
+        /// A source that is odd through and through must not bury the log.
+        const SHOWN: usize = 20;
+        let before: HashSet<&String> = self.notes.iter().collect();
+        let new: Vec<&String> = notes.iter().filter(|note| !before.contains(note)).collect();
+        for note in new.iter().take(SHOWN) {
             warn!(source = %self.name, "{note}");
+        }
+        if new.len() > SHOWN {
+            warn!(source = %self.name, "and {} more like that", new.len() - SHOWN);
         }
         self.notes = notes;
     }
@@ -165,7 +180,7 @@ pub fn spawn(
 ) -> (Vec<Source>, mpsc::UnboundedReceiver<(usize, Update)>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let mut sources: Vec<Source> = Vec::new();
-    let mut add = |name: String, is_textual: bool| {
+    let mut add = |name: String, is_textual: bool, scope: String| {
         let publisher = Publisher {
             index: sources.len(),
             name: name.clone(),
@@ -180,6 +195,7 @@ pub fn spawn(
         sources.push(Source {
             name,
             is_textual,
+            scope,
             snapshot: None,
             down: None,
         });
@@ -188,27 +204,31 @@ pub fn spawn(
     for source in &settings.sources {
         match source.clone() {
             SourceSettings::Flat(flat) => {
-                let publisher = add("flatfile".to_owned(), flat.values);
+                let publisher = add("flatfile".to_owned(), flat.values, String::new());
                 tokio::task::spawn_local(flat::run(flat, publisher));
             }
             SourceSettings::Consul(consul) => {
                 for service in &consul.services {
-                    let publisher = add(format!("consul service {service}"), false);
+                    let name = format!("consul service {service}");
+                    let publisher = add(name, false, String::new());
                     tokio::task::spawn_local(consul::run_service(
                         consul.clone(),
                         service.clone(),
                         publisher,
                     ));
                 }
-                let publisher = add("consul".to_owned(), true);
+                let scope = format!("consul.prefix `{}` and consul.token", consul.prefix);
+                let publisher = add("consul".to_owned(), true, scope);
                 tokio::task::spawn_local(consul::run(consul, publisher));
             }
             SourceSettings::Etcd(etcd) => {
-                let publisher = add("etcd".to_owned(), true);
+                let scope = format!("etcd.prefix `{}`, in which a leading / counts", etcd.prefix);
+                let publisher = add("etcd".to_owned(), true, scope);
                 tokio::task::spawn_local(etcd::run(etcd, publisher));
             }
             SourceSettings::Env(env) => {
-                let publisher = add("env".to_owned(), true);
+                let scope = format!("env.prefix `{}`", env.prefix);
+                let publisher = add("env".to_owned(), true, scope);
                 env::run(&env, publisher);
             }
         }
