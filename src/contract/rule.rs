@@ -13,6 +13,9 @@ use super::problem::Problem;
 use super::text::{self, Format, Snippet, Step};
 use super::{duration, signal, suggest};
 
+/// Problems of a file that are told with their line.
+const LOCATED: usize = 50;
+
 /// When a rule with several interfaces fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
@@ -150,10 +153,11 @@ impl Reader<'_> {
                 }
             }
         }
+        // Finding a line means parsing the file: in one that is wrong throughout not each time.
+        let is_located = self.problems.len() + self.out.warnings.len() < LOCATED;
         // A missing key has no line of its own; its parent has.
-        let position = (0..=path.len())
-            .rev()
-            .find_map(|depth| text::locate(self.text, path.get(..depth)?));
+        let mut depths = (0..=path.len()).rev().filter(|_| is_located);
+        let position = depths.find_map(|depth| text::locate(self.text, path.get(..depth)?));
         let problem = Problem::new(message).in_file(self.file).at(position);
         if key.is_empty() {
             problem
@@ -343,6 +347,11 @@ impl Reader<'_> {
                 Then::Nothing
             }),
         };
+        if once && then != Then::Nothing {
+            let message =
+                "never happens: a rule that runs once runs before the command; add `once: false`";
+            self.warn(&at("then"), message);
+        }
         if self.problems.len() == before {
             self.out.rules.push(Rule {
                 file: self.file.to_owned(),

@@ -75,7 +75,11 @@ impl Schema {
                 } else {
                     format!(" at `{at}`")
                 };
-                Err(format!("is no valid JSON Schema{place}: {error}"))
+                let mut reason = error.to_string();
+                if reason.contains("resolve-http") || reason.contains("resolve-file") {
+                    reason = "a `$ref` leads to another document, which is not fetched; put it under `$defs`".to_owned();
+                }
+                Err(format!("is no valid JSON Schema{place}: {reason}"))
             }
         }
     }

@@ -241,8 +241,8 @@ fn mask(line: &str) -> String {
 
 /// A number with its noun: `1 problem`, `2 problems`.
 #[must_use]
-pub fn count(number: impl Into<u64>, noun: &str) -> String {
-    match number.into() {
+pub fn count(number: usize, noun: &str) -> String {
+    match number {
         1 => format!("1 {noun}"),
         number => format!("{number} {noun}s"),
     }

@@ -10,6 +10,7 @@ use super::layers;
 use super::settings::{Settings, join_path};
 use crate::contract::exit;
 use crate::contract::problem::Problem;
+use crate::contract::text::count;
 use crate::disco::init::command;
 
 /// Checks rules, schemas, handlers and the command, logs all problems, and returns the exit code.
@@ -32,6 +33,10 @@ pub fn run(settings: &Settings, argv: &[OsString]) -> u8 {
     {
         findings.problems.push(Problem::new(failure.to_string()));
     }
+    findings.problems.append(&mut findings.doubts);
+    if loaded.rules.is_empty() && !settings.sources.is_empty() {
+        findings.problems.push(no_rules(settings));
+    }
     for warning in &findings.warnings {
         warn!("{warning}");
     }
@@ -40,14 +45,25 @@ pub fn run(settings: &Settings, argv: &[OsString]) -> u8 {
     }
     if findings.problems.is_empty() {
         info!(
-            "no problems with {} rules, {} schemas and {} sources",
-            loaded.rules.len(),
-            loaded.schemas.len(),
-            settings.sources.len()
+            "no problems with {}, {} and {}",
+            count(loaded.rules.len(), "rule"),
+            count(loaded.schemas.len(), "schema"),
+            count(settings.sources.len(), "source")
         );
         0
     } else {
-        error!("{} problems", findings.problems.len());
+        error!("{}", count(findings.problems.len(), "problem"));
         exit::CONFIG
     }
+}
+
+/// Sources without rules: nothing waits for them, and nothing is done with them.
+#[must_use]
+pub fn no_rules(settings: &Settings) -> Problem {
+    let path = join_path(&settings.path);
+    let message = format!(
+        "holds no *.rules file ({}): nothing will be configured, and no source is waited for",
+        path.display()
+    );
+    Problem::new(message).at_key("disco.path")
 }

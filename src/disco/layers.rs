@@ -1,7 +1,7 @@
 //! The schemas and rules under `disco.path`, loaded once and checked as a whole; and where handlers
 //! are found. Reads files, runs nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,9 @@ pub struct Layers {
 pub struct Findings {
     /// These prevent a start.
     pub problems: Vec<Problem>,
+    /// These are most likely mistakes: warnings at a start, as the original took them without a
+    /// word, and problems for `--check`.
+    pub doubts: Vec<Problem>,
     /// These do not.
     pub warnings: Vec<Problem>,
 }
@@ -51,7 +54,9 @@ impl Layers {
 /// Whether there is any rules file, without reading one: no rules, no agent.
 #[must_use]
 pub fn has_rules(path: &[PathBuf]) -> bool {
-    path.iter().any(|dir| !files(dir, "rules").is_empty())
+    // What cannot be read may hold rules: the agent will say so.
+    let holds = |dir: &PathBuf| files(dir, "rules").map_or(true, |found| !found.is_empty());
+    path.iter().filter(|dir| dir.exists()).any(holds)
 }
 
 /// Loads all rules and schemas.
@@ -62,23 +67,30 @@ pub fn load(path: &[PathBuf]) -> (Layers, Findings) {
     for dir in path {
         match std::fs::metadata(dir) {
             Ok(meta) if meta.is_dir() => {}
-            Ok(_) => findings
-                .warnings
-                .push(Problem::new("on `disco.path` is no directory").in_file(dir)),
-            Err(error) => {
-                let stray = Path::new(".") != dir
-                    && !files(Path::new("."), "rules").is_empty()
-                    && path.len() == 1;
-                let hint = if stray {
-                    "; the working directory has rules: set `disco.path=.` to use them"
-                } else {
-                    ""
+            Ok(_) => {
+                let problem = Problem::new("on `disco.path` is no directory");
+                findings.doubts.push(problem.in_file(dir));
+                continue;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let hint = match has_stray_rules(dir) {
+                    true => "; the working directory has rules: set `disco.path=.` to use them",
+                    false => "",
                 };
-                let message = format!("on `disco.path` cannot be read: {error}{hint}");
-                findings.warnings.push(Problem::new(message).in_file(dir));
+                let message = format!("on `disco.path` does not exist{hint}");
+                findings.doubts.push(Problem::new(message).in_file(dir));
+                continue;
+            }
+            Err(error) => {
+                findings.problems.push(unreadable(dir, &error));
+                continue;
             }
         }
-        for file in files(dir, "rules") {
+        let found = files(dir, "rules").unwrap_or_else(|problem| {
+            findings.problems.push(problem);
+            Vec::new()
+        });
+        for file in found {
             match std::fs::read(&file)
                 .map_err(|error| vec![unreadable(&file, &error)])
                 .and_then(|bytes| rule::parse(&file, &bytes))
@@ -108,73 +120,98 @@ pub fn load(path: &[PathBuf]) -> (Layers, Findings) {
                 .push(Problem::new(message).in_file(file)),
         }
     }
-    check_interfaces(&layers, &mut broken, &mut findings);
-    // Nobody needs the rest of them.
-    findings.warnings.extend(broken.into_values().flatten());
+    check_interfaces(&layers, broken, &mut findings);
     (layers, findings)
 }
 
-/// Every interface a rule names must have a schema; for `any`, one of them must.
+/// Every interface a rule names must have a schema; for `any`, one of them must. A broken schema is
+/// a problem where it is needed, and a warning elsewhere.
 fn check_interfaces(
     layers: &Layers,
-    broken: &mut BTreeMap<String, Vec<Problem>>,
+    broken: BTreeMap<String, Vec<Problem>>,
     findings: &mut Findings,
 ) {
+    /// Finding the line of a key means parsing the file: for a file that is wrong throughout not
+    /// each time.
+    const LOCATED: usize = 50;
+    let mut needed: BTreeSet<&str> = BTreeSet::new();
+    let mut told: BTreeSet<(&Path, usize, &str)> = BTreeSet::new();
+    let mut texts: BTreeMap<&Path, String> = BTreeMap::new();
     for rule in &layers.rules {
-        let missing: Vec<&String> = rule
+        let missing = rule
             .when
             .iter()
-            .filter(|name| layers.schema(name).is_none())
-            .collect();
+            .filter(|name| layers.schema(name).is_none());
+        let missing: Vec<&String> = missing.collect();
         let enough = rule.op == rule::Op::Any && missing.len() < rule.when.len();
         for name in missing {
-            let own = broken
-                .remove(name.as_str())
-                .or_else(|| broken.remove(tree::head(name)));
-            if let Some(problems) = own {
-                let list = if enough {
-                    &mut findings.warnings
-                } else {
-                    &mut findings.problems
-                };
-                list.extend(problems);
+            let head = tree::head(name);
+            if let Some(key) = [name.as_str(), head]
+                .into_iter()
+                .find(|key| broken.contains_key(*key))
+            {
+                if !enough {
+                    needed.insert(key);
+                }
+                continue;
+            }
+            if !told.insert((&rule.file, rule.index, name)) {
                 continue;
             }
             let hint = suggest::hint(name, layers.schemas.keys().map(String::as_str));
             let message = format!(
-                "no schema is named `{name}`{hint}; expected a file with `name: {}` and the extension .schema on `disco.path`",
-                tree::head(name)
+                "no schema is named `{name}`{hint}; expected a file with `name: {head}` and the extension .schema on `disco.path`"
             );
-            let source = std::fs::read_to_string(&rule.file).unwrap_or_default();
-            let nested = [
-                Step::Key("rules"),
-                Step::Index(rule.index),
-                Step::Key("rule"),
-                Step::Key("when"),
-            ];
-            let bare = [
-                Step::Key("rules"),
-                Step::Index(rule.index),
-                Step::Key("when"),
-            ];
-            let position = text::locate(&source, &nested).or_else(|| text::locate(&source, &bare));
+            let position = if told.len() > LOCATED {
+                None
+            } else {
+                let text = texts
+                    .entry(&rule.file)
+                    .or_insert_with(|| std::fs::read_to_string(&rule.file).unwrap_or_default());
+                let nested = [
+                    Step::Key("rules"),
+                    Step::Index(rule.index),
+                    Step::Key("rule"),
+                    Step::Key("when"),
+                ];
+                let bare = [
+                    Step::Key("rules"),
+                    Step::Index(rule.index),
+                    Step::Key("when"),
+                ];
+                text::locate(text, &nested).or_else(|| text::locate(text, &bare))
+            };
             let problem = Problem::new(message)
                 .in_file(&rule.file)
                 .at(position)
                 .at_key(format!("rules[{}].rule.when", rule.index));
-            if enough {
-                findings.warnings.push(problem);
-            } else if !findings.problems.contains(&problem) {
-                findings.problems.push(problem);
-            }
+            let list = if enough {
+                &mut findings.warnings
+            } else {
+                &mut findings.problems
+            };
+            list.push(problem);
         }
+    }
+    for (name, problems) in &broken {
+        let is_needed = needed.contains(name.as_str());
+        let list = if is_needed {
+            &mut findings.problems
+        } else {
+            &mut findings.warnings
+        };
+        list.extend(problems.iter().cloned());
     }
 }
 
 /// Schema documents by name, files of one name merged in order (conformance 16).
 fn schemas(path: &[PathBuf], findings: &mut Findings) -> BTreeMap<String, (PathBuf, Value)> {
     let mut documents: BTreeMap<String, (PathBuf, Value)> = BTreeMap::new();
-    for file in path.iter().flat_map(|dir| files(dir, "schema")) {
+    // What cannot be listed has been told with the rules.
+    let found = path
+        .iter()
+        .flat_map(|dir| files(dir, "schema").unwrap_or_default());
+    for file in found {
         // What cannot be read has no name, so that no rule can be known to need it; a rule that
         // does will be told that its schema is missing, next to this.
         let document = std::fs::read(&file)
@@ -197,7 +234,14 @@ fn schemas(path: &[PathBuf], findings: &mut Findings) -> BTreeMap<String, (PathB
             .map(str::to_owned)
         {
             Some(name) => match documents.get_mut(&name) {
-                Some((_, base)) => tree::merge(base, document),
+                Some((first, base)) => {
+                    let message = format!(
+                        "is merged over {}, which is named `{name}` as well",
+                        first.display()
+                    );
+                    findings.warnings.push(Problem::new(message).in_file(file));
+                    tree::merge(base, document);
+                }
                 None => {
                     documents.insert(name, (file, document));
                 }
@@ -220,32 +264,49 @@ fn unreadable(file: &Path, error: &std::io::Error) -> Problem {
 /// Files below a directory with an extension, sorted. Hidden directories count; names that start
 /// with `..` do not, since there a ConfigMap keeps the same files again; linked files count, linked
 /// directories do not (conformance 13).
-fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
-    fn walk(dir: &Path, extension: &OsStr, depth: usize, found: &mut Vec<PathBuf>) {
-        let Ok(entries) = std::fs::read_dir(dir) else {
-            return;
+///
+/// # Errors
+/// A directory that may not be read: what is in it must not be left out in silence.
+fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, Problem> {
+    fn walk(
+        dir: &Path,
+        extension: &OsStr,
+        depth: usize,
+        found: &mut Vec<PathBuf>,
+    ) -> Result<(), Problem> {
+        let entries = match std::fs::read_dir(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(|error| unreadable(dir, &error))?,
         };
-        for entry in entries.flatten() {
-            let Ok(kind) = entry.file_type() else {
-                continue;
-            };
+        for entry in entries {
+            let entry = entry.map_err(|error| unreadable(dir, &error))?;
+            let kind = entry.file_type().map_err(|error| unreadable(dir, &error))?;
             if entry.file_name().as_bytes().starts_with(b"..") {
                 continue;
             }
             let path = entry.path();
             if kind.is_dir() {
                 if depth < MAX_DEPTH {
-                    walk(&path, extension, depth + 1, found);
+                    walk(&path, extension, depth + 1, found)?;
                 }
             } else if path.extension() == Some(extension) && path.is_file() {
                 found.push(path);
             }
         }
+        Ok(())
     }
     let mut found = Vec::new();
-    walk(dir, OsStr::new(extension), 0, &mut found);
+    walk(dir, OsStr::new(extension), 0, &mut found)?;
     found.sort();
-    found
+    Ok(found)
+}
+
+/// Whether rules lie in the working directory, where the original looked if the default path was not
+/// there (conformance 11).
+fn has_stray_rules(dir: &Path) -> bool {
+    let is_rules = |entry: std::fs::DirEntry| entry.path().extension() == Some(OsStr::new("rules"));
+    let mut entries = std::fs::read_dir(".").into_iter().flatten().flatten();
+    dir == Path::new(super::settings::DEFAULT_PATH) && entries.any(is_rules)
 }
 
 /// Why a handler cannot be run.
@@ -255,6 +316,8 @@ pub enum NoHandler {
     NotFound,
     /// It is there, but may not be executed.
     NotExecutable(PathBuf),
+    /// It is a script for an interpreter that is not there: the script, and the interpreter.
+    NoInterpreter(PathBuf, String),
 }
 
 /// Finds a handler: on `disco.path`, next to the rules file, on PATH. A name with a slash is
@@ -278,7 +341,12 @@ pub fn find_handler(rule: &Rule, path: &[PathBuf], search: &OsStr) -> Result<Pat
             continue;
         }
         if access(&candidate, AccessFlags::X_OK).is_ok() {
-            return Ok(candidate);
+            return match interpreter(&candidate) {
+                Some(name) if !Path::new(&name).exists() => {
+                    Err(NoHandler::NoInterpreter(candidate, name))
+                }
+                _ => Ok(candidate),
+            };
         }
         if outcome == NoHandler::NotFound {
             outcome = NoHandler::NotExecutable(candidate);
@@ -287,11 +355,29 @@ pub fn find_handler(rule: &Rule, path: &[PathBuf], search: &OsStr) -> Result<Pat
     Err(outcome)
 }
 
+/// The interpreter that the first line of a script names.
+fn interpreter(script: &Path) -> Option<String> {
+    // As much as the kernel reads.
+    let mut head = [0; 256];
+    let count = std::io::Read::read(&mut std::fs::File::open(script).ok()?, &mut head).ok()?;
+    let line = head
+        .get(..count)?
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
+    let line = std::str::from_utf8(line).ok()?;
+    line.trim_matches([' ', '\t'])
+        .split([' ', '\t'])
+        .next()
+        .map(str::to_owned)
+}
+
 /// The message for a handler that cannot be run; the first phrase is the original's.
 #[must_use]
 pub fn no_handler(rule: &Rule, why: &NoHandler, path: &OsStr) -> String {
     let name = rule.handler.first().map(String::as_str).unwrap_or_default();
     match why {
+        NoHandler::NotFound if name.contains('/') => format!("Handler: {name} does not exist"),
         NoHandler::NotFound => {
             let hint = match name.split_once(' ') {
                 Some((program, _)) => format!("; to pass arguments write `do: [{program}, …]`"),
@@ -301,6 +387,21 @@ pub fn no_handler(rule: &Rule, why: &NoHandler, path: &OsStr) -> String {
                 "Handler: {name} not on path: {}{hint}",
                 path.to_string_lossy()
             )
+        }
+        NoHandler::NoInterpreter(file, interpreter) => {
+            let (file, cause) = (
+                file.display(),
+                match interpreter.strip_suffix('\r') {
+                    Some(_) => {
+                        "its first line ends with a carriage return; save it with Unix line ends"
+                            .to_owned()
+                    }
+                    None => format!(
+                        "`{interpreter}`, the interpreter in its first line, is not in this image"
+                    ),
+                },
+            );
+            format!("Handler: {name} cannot be started: {file}: {cause}")
         }
         NoHandler::NotExecutable(file) => {
             format!(
@@ -352,6 +453,7 @@ mod tests {
         std::os::unix::fs::symlink("..data/c.rules", dir.path().join("c.rules")).unwrap();
         std::os::unix::fs::symlink("deep", dir.path().join("linked")).unwrap();
         let names: Vec<_> = files(dir.path(), "rules")
+            .unwrap()
             .iter()
             .map(|p| p.strip_prefix(dir.path()).unwrap().display().to_string())
             .collect();

@@ -191,8 +191,8 @@ impl Visit for TextFields<'_> {
         let name = field.name();
         // Writing to a Line cannot fail: what does not fit is cut.
         let _ = match (name == "message", self.message) {
-            (true, true) => write!(self.line, "{value:?}"),
-            (false, false) => write!(self.line, " {name}={value:?}"),
+            (true, true) => write!(Plain(self.line), "{value:?}"),
+            (false, false) => write!(Plain(self.line), " {name}={value:?}"),
             _ => Ok(()),
         };
     }
@@ -216,23 +216,60 @@ struct JsonFields<'a> {
     line: &'a mut Line,
 }
 
+impl JsonFields<'_> {
+    /// Writes a field as a whole, or, if it does not fit, as if it had never been.
+    fn field(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        let start = self.line.len;
+        // Writing to a Line cannot fail: what does not fit is cut.
+        let _ = write!(self.line, ",\"{name}\":{value}");
+        if self.line.cut {
+            self.line.len = start;
+        }
+    }
+}
+
 impl Visit for JsonFields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let _ = write!(self.line, ",\"{}\":\"", field.name());
+        self.field(field.name(), format_args!("\""));
+        if self.line.cut {
+            return;
+        }
+        // A text that does not fit is cut, and closed with the line.
+        self.line.in_text = true;
         let _ = write!(Escaped(self.line), "{value:?}");
-        let _ = self.line.write_str("\"");
+        if !self.line.cut {
+            let _ = self.line.write_str("\"");
+            self.line.in_text = self.line.cut;
+        }
     }
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
-        let _ = write!(self.line, ",\"{}\":{value}", field.name());
+        self.field(field.name(), format_args!("{value}"));
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
-        let _ = write!(self.line, ",\"{}\":{value}", field.name());
+        self.field(field.name(), format_args!("{value}"));
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
-        let _ = write!(self.line, ",\"{}\":{value}", field.name());
+        self.field(field.name(), format_args!("{value}"));
+    }
+}
+
+/// Text without control characters, so that no data can forge a line: further lines are indented,
+/// everything else is escaped.
+struct Plain<'a>(&'a mut Line);
+
+impl fmt::Write for Plain<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            match c {
+                '\n' => self.0.unit("\n    "),
+                c if c.is_control() => write!(self.0, "\\x{:02x}", u32::from(c))?,
+                c => self.0.unit(c.encode_utf8(&mut [0; 4])),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -243,12 +280,19 @@ impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
             match c {
-                '"' => self.0.write_str("\\\""),
-                '\\' => self.0.write_str("\\\\"),
-                '\n' => self.0.write_str("\\n"),
-                c if c < ' ' || c == '\u{7f}' => write!(self.0, "\\u{:04x}", u32::from(c)),
-                c => self.0.write_char(c),
-            }?;
+                '"' => self.0.unit("\\\""),
+                '\\' => self.0.unit("\\\\"),
+                '\n' => self.0.unit("\\n"),
+                c if c < ' ' || c == '\u{7f}' => {
+                    let digit = |shift: u32| {
+                        let digit = char::from_digit(u32::from(c) >> shift & 15, 16);
+                        digit.and_then(|c| u8::try_from(c).ok()).unwrap_or(b'0')
+                    };
+                    let unit = [b'\\', b'u', b'0', b'0', digit(4), digit(0)];
+                    self.0.unit(std::str::from_utf8(&unit).unwrap_or_default());
+                }
+                c => self.0.unit(c.encode_utf8(&mut [0; 4])),
+            }
         }
         Ok(())
     }
@@ -259,6 +303,8 @@ struct Line {
     bytes: [u8; MAX_LINE],
     len: usize,
     cut: bool,
+    /// Whether a JSON string is open.
+    in_text: bool,
 }
 
 /// Room for what closes a line: the ellipsis, a quote, a brace, the newline.
@@ -270,6 +316,7 @@ impl Line {
             bytes: [0; MAX_LINE],
             len: 0,
             cut: false,
+            in_text: false,
         }
     }
 
@@ -281,12 +328,19 @@ impl Line {
     }
 
     fn finish(&mut self, format: Format) {
-        match (format, self.cut) {
-            (Format::Text, false) => self.push(b"\n"),
-            (Format::Text, true) => self.push("…\n".as_bytes()),
+        match (format, self.cut && self.in_text) {
+            (Format::Text, _) => self.push(if self.cut { "…\n".as_bytes() } else { b"\n" }),
             (Format::Json, false) => self.push(b"}\n"),
-            // Only a message is ever that long, and it is a string that is still open.
             (Format::Json, true) => self.push("…\"}\n".as_bytes()),
+        }
+    }
+
+    /// Adds something that must not be cut in two.
+    fn unit(&mut self, text: &str) {
+        if self.len + text.len() > MAX_LINE - RESERVE {
+            self.cut = true;
+        } else if !self.cut {
+            self.push(text.as_bytes());
         }
     }
 
@@ -428,17 +482,37 @@ mod tests {
 
     #[test]
     fn long_lines_are_cut_at_a_character_and_closed() {
-        for format in [Format::Text, Format::Json] {
-            let mut line = Line::new();
-            let _ = write!(line, "{}", "é".repeat(MAX_LINE));
-            line.finish(format);
-            let text = std::str::from_utf8(&line.bytes[..line.len]).unwrap();
-            assert!(text.ends_with(if format == Format::Text {
-                "é…\n"
-            } else {
-                "é…\"}\n"
-            }));
+        for text in [
+            "é".repeat(MAX_LINE),
+            "\"".repeat(MAX_LINE),
+            "\u{1}x".repeat(MAX_LINE),
+        ] {
+            for skip in 0..8 {
+                let mut line = Line::new();
+                let _ = write!(line, "{{\"message\":\"{}", "x".repeat(skip));
+                line.in_text = true;
+                let _ = write!(Escaped(&mut line), "{text}");
+                line.finish(Format::Json);
+                let shown = std::str::from_utf8(&line.bytes[..line.len]).unwrap();
+                serde_json::from_str::<serde_json::Value>(shown).unwrap();
+            }
         }
+        let mut line = Line::new();
+        let _ = write!(Plain(&mut line), "{}", "é".repeat(MAX_LINE));
+        line.finish(Format::Text);
+        assert!(
+            std::str::from_utf8(&line.bytes[..line.len])
+                .unwrap()
+                .ends_with("é…\n")
+        );
+    }
+
+    #[test]
+    fn no_data_forges_a_line() {
+        let mut line = Line::new();
+        let _ = write!(Plain(&mut line), "key `x\n2026 ERROR forged\u{1b}[2J`");
+        let shown = std::str::from_utf8(&line.bytes[..line.len]).unwrap();
+        assert_eq!(shown, "key `x\n    2026 ERROR forged\\x1b[2J`");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use tracing::error;
 use self::cli::Action;
 use self::init::Inherited;
 use self::log::Level;
-use crate::contract::exit;
+use crate::contract::{exit, text};
 
 /// Runs disco with the words after its name and returns the exit code; in exec mode it does not
 /// return. `inherited` is what the process was started with, taken before anything else.
@@ -60,8 +60,8 @@ pub fn run(words: Vec<OsString>, inherited: Inherited) -> u8 {
         for problem in &problems {
             error!("{problem}");
         }
-        let count = problems.len();
-        error!("Unable to configure container: {count} problems with the settings");
+        let problems = text::count(problems.len(), "problem");
+        error!("Unable to configure container: {problems} with the settings");
         return exit::CONFIG;
     }
     match arguments.action {

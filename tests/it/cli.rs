@@ -62,7 +62,7 @@ fn all_problems_with_the_settings_come_at_once() {
         .arg("true")
         .run()
         .assert_code(78)
-        .assert_stderr_has("`consol`: unknown source; did you mean `consul`?")
+        .assert_stderr_has("`consol`: unknown section, not one of disco, flat, consul, etcd, env; did you mean `consul`?")
         .assert_stderr_has("`disco.fail_limt`: unknown setting; did you mean `fail_limit`?")
         .assert_stderr_has("`disco.interval`: `abc` is no duration")
         .assert_stderr_has("`flat.fil`: unknown setting; did you mean `file`?")
@@ -180,6 +180,6 @@ fn check_finds_everything_and_runs_nothing() {
     sandbox.write("a.rules", "rules:\n - rule: {when: db, do: ran}\n");
     check("true")
         .assert_code(0)
-        .assert_stderr_has("no problems with 1 rules, 1 schemas and 0 sources");
+        .assert_stderr_has("no problems with 1 rule, 1 schema and 0 sources");
     assert!(!sandbox.path("ran-anyway").exists());
 }

@@ -159,7 +159,10 @@ fn c31_a_handler_that_cannot_run_is_told_and_counted() {
     for (handler, message) in [
         ("gone", "Handler: gone not on path: "),
         ("plain", "Handler: plain is not executable: run `chmod +x "),
-        ("lost", "the interpreter in the first line of"),
+        (
+            "lost",
+            "`/no/such/interpreter`, the interpreter in its first line, is not in this image",
+        ),
         ("h -v", "to pass arguments write `do: [h, …]`"),
     ] {
         sandbox.write(

@@ -482,3 +482,143 @@ fn p11_neither_path_nor_environment_are_needed() {
             .assert_stdout("0\n");
     }
 }
+
+/// A command under a rule that restarts it whenever `data.yaml` changes.
+struct Restarting {
+    sandbox: Sandbox,
+    cfg: String,
+}
+
+impl Restarting {
+    fn new(more: &str) -> Self {
+        let sandbox = Sandbox::new();
+        sandbox.write("db.schema", "name: db\ntype: object\n");
+        sandbox.handler("h", "#!/bin/sh\necho run >> ${0%/*}/runs\n");
+        let rules = "format: 2\nrules: [{when: db, do: h, once: false, then: restart}]";
+        sandbox.write("test.rules", rules);
+        sandbox.write("data.yaml", "db: {n: 1}\n");
+        let cfg = format!(
+            "disco.path={0}|flat.file={0}/data.yaml{more}",
+            sandbox.dir().display()
+        );
+        Self { sandbox, cfg }
+    }
+
+    fn change(&self) {
+        self.sandbox.write("data.yaml", "db: {n: 2}\n");
+    }
+}
+
+#[test]
+fn a_stop_is_not_undone_by_a_restart() {
+    let setup = Restarting::new("");
+    let script =
+        "trap 'echo stopping; sleep 0.5; exit 3' TERM; echo started; while :; do sleep 0.02; done";
+    let running = Disco::new()
+        .cfg(&setup.cfg)
+        .args(["sh", "-c", script])
+        .pid1()
+        .spawn();
+    running.wait_stdout("started");
+    running.signal(Signal::SIGTERM);
+    running.wait_stdout("stopping");
+    setup.change();
+    let out = running.wait();
+    out.assert_code(3);
+    assert_eq!(
+        out.stdout.matches("started").count(),
+        1,
+        "{}{}",
+        out.stdout,
+        out.stderr
+    );
+}
+
+#[test]
+fn a_restart_ends_what_the_command_has_started() {
+    let setup = Restarting::new("");
+    let script = "sleep 4321 & echo started $!; wait";
+    let running = Disco::new()
+        .cfg(&setup.cfg)
+        .args(["bash", "-c", script])
+        .pid1()
+        .spawn();
+    running.wait_stdout("started");
+    let of = |init: nix::unistd::Pid| {
+        let children = format!("/proc/{init}/task/{init}/children");
+        std::fs::read_to_string(children)
+            .unwrap()
+            .split_whitespace()
+            .count()
+    };
+    let before = of(running.pid());
+    setup.change();
+    wait_for("the second start", DEADLINE, || {
+        (running.stdout_so_far().matches("started").count() == 2).then_some(())
+    });
+    assert_eq!(of(running.pid()), before, "{}", running.stderr_so_far());
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(143);
+}
+
+#[test]
+fn a_new_agent_neither_runs_nor_restarts_what_the_old_one_has_applied() {
+    let setup = Restarting::new("");
+    let disco = Disco::new().cfg(&setup.cfg).arg("-ldebug");
+    let running = disco
+        .args(["sh", "-c", "echo started; exec sleep 1000"])
+        .spawn();
+    running.wait_stdout("started");
+    let init = running.pid();
+    let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+    let agent = children.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(send(agent, libc::SIGKILL));
+    wait_for("the new agent's verdict", DEADLINE, || {
+        (running.stderr_so_far().matches("Learn ['db']").count() == 2).then_some(())
+    });
+    setup.change();
+    wait_for("the restart for other data", DEADLINE, || {
+        (running.stdout_so_far().matches("started").count() == 2).then_some(())
+    });
+    assert_eq!(setup.sandbox.read("runs").lines().count(), 2);
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(143);
+}
+
+#[test]
+fn data_that_becomes_incomplete_while_the_command_runs_is_told() {
+    let setup = Restarting::new("");
+    let running = Disco::new()
+        .cfg(&setup.cfg)
+        .args(["sh", "-c", "echo started; exec sleep 1000"])
+        .spawn();
+    running.wait_stdout("started");
+    setup.sandbox.write("data.yaml", "dbs: {n: 2}\n");
+    running.wait_stderr("rule all(db) -> h needs db: missing from flatfile; did you mean `dbs`?");
+    running.wait_stderr("the command keeps its last configuration");
+}
+
+#[test]
+fn what_may_not_be_read_is_not_left_out_in_silence() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sub/test.rules", "rules: [");
+    let path = sandbox.dir().display().to_string();
+    let disco = || Disco::new().cfg(format!("disco.path={path}"));
+    disco()
+        .arg("true")
+        .run()
+        .assert_code(78)
+        .assert_stderr_has("test.rules:");
+    let missing = Disco::new().cfg("disco.path=/no/such/layers|env.prefix=X_");
+    missing
+        .clone()
+        .args(["--check", "true"])
+        .run()
+        .assert_code(78)
+        .assert_stderr_has("does not exist");
+    missing
+        .arg("true")
+        .run()
+        .assert_code(0)
+        .assert_stderr_has("/no/such/layers: on `disco.path` does not exist");
+}

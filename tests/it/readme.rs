@@ -135,6 +135,11 @@ fn context(disco: &str) -> Sandbox {
         let mode = std::fs::metadata(repo().join(&path)).unwrap().permissions();
         std::fs::set_permissions(sandbox.path(&path), mode).unwrap();
     }
+    // Without buildx it is the engine that reads this file, by rules of its own.
+    sandbox.write(
+        ".dockerignore",
+        std::fs::read(repo().join(".dockerignore")).unwrap(),
+    );
     sandbox.write(disco, []);
     std::fs::copy(dist_bin(), sandbox.path(disco)).unwrap();
     sandbox
@@ -167,7 +172,8 @@ fn the_dockerfile_stanza_builds() {
     sandbox.write("server", []);
     std::fs::copy("/bin/busybox", sandbox.path("server")).unwrap();
     std::fs::rename(sandbox.path("examples"), sandbox.path("layers")).unwrap();
-    // The example's handler is a script, for which this image has no shell; here it only has to be.
+    // The example's handler is a script, for which this image has no shell.
+    std::fs::copy("/bin/busybox", sandbox.path("layers/mysql/configure-mysql")).unwrap();
     let image = Image::built([sandbox.dir()]);
     let out = Container::of(&image)
         .env("DISCO_CFG", "disco.path=/none")

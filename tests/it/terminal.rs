@@ -1,7 +1,7 @@
 //! Disco on a terminal: the command has the foreground, keys reach it once, colour is for people.
 //! Numbers are those of the conformance list of PID 1.
 
-use crate::support::{Sandbox, Terminal, disco_bin};
+use crate::support::{DEADLINE, Sandbox, Terminal, disco_bin, wait_for};
 
 fn disco(environment: &[&str], words: &[&str]) -> Terminal {
     let program = disco_bin().to_str().unwrap();
@@ -83,4 +83,31 @@ fn an_interrupt_while_waiting_ends_disco_and_its_handler() {
     terminal.type_in("\u{3}");
     assert_eq!(terminal.wait().code(), Some(130), "{}", terminal.screen());
     assert_eq!(sandbox.read("done"), "clean\n");
+}
+
+#[test]
+fn a_restarted_command_has_the_terminal_again() {
+    let sandbox = Sandbox::new();
+    sandbox.write("db.schema", "name: db\ntype: object\n");
+    let rules = "format: 2\nrules: [{when: db, do: 'true', once: false, then: restart}]";
+    sandbox.write("test.rules", rules);
+    sandbox.write("data.yaml", "db: {n: 1}\n");
+    let cfg = format!(
+        "DISCO_CFG=disco.path={0}|flat.file={0}/data.yaml",
+        sandbox.dir().display()
+    );
+    let script = "echo started $$; while read x; do echo got $x; done";
+    let mut terminal = disco(&[&cfg], &["sh", "-c", script]);
+    terminal.wait_screen("started");
+    terminal.type_in("one\n");
+    terminal.wait_screen("got one");
+    let started = |screen: &str| screen.matches("started").count() == 2;
+    sandbox.write("data.yaml", "db: {n: 2}\n");
+    wait_for("the restart", DEADLINE, || {
+        started(&terminal.screen()).then_some(())
+    });
+    terminal.type_in("two\n");
+    terminal.wait_screen("got two");
+    terminal.type_in("\u{3}");
+    assert_eq!(terminal.wait().code(), Some(130), "{}", terminal.screen());
 }

@@ -28,11 +28,13 @@ use self::engine::{Engine, Status, Step, Verdict};
 use self::handler::Job;
 use self::sources::{Source, Update};
 use self::waiting::Reminder;
+use super::check;
 use super::layers::{self, Layers};
 use super::link::{self, Message};
 use super::settings::{Mode, Settings, join_path};
 use crate::contract::exit;
 use crate::contract::rule::{HandlerEnv, Rule, Then};
+use crate::contract::text;
 use crate::contract::tree::Facts;
 
 /// Exit code of an agent that panicked: none of the documented ones, so that init starts another.
@@ -54,25 +56,22 @@ pub struct Circumstances {
 pub fn run(settings: &Settings, link: OwnedFd, circumstances: Circumstances) -> u8 {
     let (layers, findings) = layers::load(&settings.path);
     if !circumstances.resumed {
-        for warning in &findings.warnings {
+        for warning in findings.doubts.iter().chain(&findings.warnings) {
             warn!("{warning}");
         }
-    }
-    if layers.rules.is_empty() && findings.problems.is_empty() && !circumstances.resumed {
-        let path = join_path(&settings.path);
-        warn!(
-            "there are no rules on `disco.path` ({}): no source is waited for",
-            path.display()
-        );
+        if layers.rules.is_empty() && findings.problems.is_empty() {
+            warn!("{}", check::no_rules(settings));
+        }
+        if settings.mode == Mode::Exec && layers.rules.iter().any(|rule| !rule.once) {
+            warn!("a rule with `once: false` cannot watch with `disco.mode=exec`");
+        }
     }
     if !findings.problems.is_empty() {
         for problem in &findings.problems {
             error!("{problem}");
         }
-        error!(
-            "Unable to configure container: {} problems with schemas and rules",
-            findings.problems.len()
-        );
+        let problems = text::count(findings.problems.len(), "problem");
+        error!("Unable to configure container: {problems} with schemas and rules");
         return exit::CONFIG;
     }
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -390,11 +389,9 @@ impl<'a> Agent<'a> {
             }
             return Some(exit::UNAVAILABLE);
         }
-        if !self.configured {
-            if self.reminder.is_due(now) {
-                for line in self.reasons() {
-                    warn!("still waiting: {line}");
-                }
+        if !self.configured && self.reminder.is_due(now) {
+            for line in self.reasons() {
+                warn!("still waiting: {line}");
             }
         }
         None

@@ -115,7 +115,7 @@ pub fn of_rule(rule: &Rule, status: &Status, sources: &[Source]) -> Vec<String> 
             })
             .collect(),
         Status::Failing(failures) => {
-            let times = text::count(*failures, "time");
+            let times = text::count(usize::try_from(*failures).unwrap_or(usize::MAX), "time");
             vec![format!(
                 "rule {label}: its handler failed {times} and will be tried again"
             )]

@@ -154,6 +154,9 @@ struct Init {
 pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, started: Instant) -> u8 {
     let is_pid_1 = std::process::id() == 1;
     let wants_agent = !settings.sources.is_empty() || layers::has_rules(&settings.path);
+    if !wants_agent {
+        debug!("neither a source nor a rule is there: nothing to configure");
+    }
     let name = argv.first().cloned().unwrap_or_default();
     if wants_agent && let Err(failure) = command::find(&name) {
         error!("{failure}");

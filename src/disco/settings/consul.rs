@@ -147,7 +147,13 @@ pub(super) fn endpoints(
     port: u16,
 ) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
-    for host in split_list(hosts) {
+    // A password may hold the comma that separates addresses: judge, and refuse, the whole.
+    let all = if hosts.contains('@') {
+        vec![hosts.to_owned()]
+    } else {
+        split_list(hosts)
+    };
+    for host in all {
         match http::endpoint(&host, scheme, port) {
             Ok(endpoint) => endpoints.push(endpoint),
             Err(message) => section.refuse(key, message),

@@ -111,6 +111,13 @@ pub(super) fn endpoint(text: &str, scheme: &str, port: u16) -> Result<Endpoint, 
     let expected = |why: &str| {
         format!("`{text}` {why}; expected an address such as `http://127.0.0.1:{port}`")
     };
+    // Before anything that shows the text.
+    if text.contains('@') {
+        return Err(
+            "holds a user or password; use the settings for them, which are never logged"
+                .to_owned(),
+        );
+    }
     if let Some(path) = text.strip_prefix("unix://") {
         if path.is_empty() {
             return Err(expected("names no socket"));
@@ -126,12 +133,6 @@ pub(super) fn endpoint(text: &str, scheme: &str, port: u16) -> Result<Endpoint, 
         None => (scheme, text),
     };
     let authority = rest.trim_end_matches('/');
-    if authority.contains('@') {
-        return Err(
-            "holds a user or password; use the settings for them, which are never logged"
-                .to_owned(),
-        );
-    }
     if authority.contains(['/', '?', '#', ' ']) {
         return Err(expected("has more than host and port"));
     }

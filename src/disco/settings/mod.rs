@@ -81,6 +81,8 @@ pub struct Settings {
     pub log_format: log::Format,
     /// Directories of schemas, rules and handlers, in order.
     pub path: Vec<PathBuf>,
+    /// Whether `path` was given, and is not the default.
+    pub has_own_path: bool,
     /// Unit of every pause: handler re-dispatch, and the base of retries. Default 1 s.
     pub interval: Duration,
     /// Failures of one handler with the same data that end the container; 0 is no limit. Default 5.
@@ -121,14 +123,15 @@ pub fn load(
         ),
         // The default file is optional (conformance 4); one that was named is not.
         Err(error) => {
-            if let Some(file) = file {
-                problems
-                    .push(Problem::new(format!("cannot read the settings: {error}")).in_file(file));
+            if file.is_some() || error.kind() != std::io::ErrorKind::NotFound {
+                let file = file.unwrap_or(Path::new(DEFAULT_FILE));
+                let message = format!("cannot read the settings: {error}");
+                problems.push(Problem::new(message).in_file(file));
             }
         }
     }
     if let Some(text) = variable {
-        raw.add_environment(text, &mut problems);
+        raw.add_environment(text, SECTIONS, &mut problems);
     }
     let settings = check(&raw, environment, &mut problems);
     (settings, problems)
@@ -161,6 +164,7 @@ fn general(section: &Section<'_>) -> Settings {
     let path = section
         .text("path")
         .unwrap_or_else(|| DEFAULT_PATH.to_owned());
+    let has_own_path = section.has("path");
     let interval = section.duration("interval", Duration::from_secs(1));
     Settings {
         log_level: section.parsed("log_level", log::Level::parse),
@@ -174,6 +178,7 @@ fn general(section: &Section<'_>) -> Settings {
             .filter(|dir| !dir.is_empty())
             .map(PathBuf::from)
             .collect(),
+        has_own_path,
         // A pause of nothing would be a busy loop.
         interval: interval.max(Duration::from_millis(10)),
         fail_limit: section.number("fail_limit", 5),
@@ -219,7 +224,7 @@ pub(crate) mod tests {
     ) -> Result<Settings, Vec<String>> {
         let mut raw = Raw::default();
         let mut problems = Vec::new();
-        raw.add_environment(OsStr::new(text), &mut problems);
+        raw.add_environment(OsStr::new(text), SECTIONS, &mut problems);
         let lookup = |name: &str| {
             let found = environment.iter().find(|(n, _)| *n == name);
             found.map(|(_, value)| (*value).to_owned())

@@ -94,7 +94,13 @@ impl Raw {
                 .iter()
                 .map(scalar)
                 .collect::<Option<Vec<_>>>()
-                .map(|v| v.join(",")),
+                .map(|v| {
+                    v.join(if (section, key) == ("disco", "path") {
+                        ":"
+                    } else {
+                        ","
+                    })
+                }),
             other => scalar(other),
         };
         match value {
@@ -108,29 +114,51 @@ impl Raw {
     }
 
     /// Adds `DISCO_CFG`: `key=value` joined by `|`, keys namespaced by `.`, split once at the first
-    /// `=`, empty parts skipped, blanks around keys and values dropped (conformance 5 to 8).
-    pub fn add_environment(&mut self, text: &OsStr, problems: &mut Vec<Problem>) {
+    /// `=`, empty parts skipped, blanks around keys and values dropped (conformance 5 to 8). `known`
+    /// are the section names.
+    pub fn add_environment(&mut self, text: &OsStr, known: &[&str], problems: &mut Vec<Problem>) {
+        let mut refuse = |message: String| problems.push(Problem::new(message).at_key("DISCO_CFG"));
         let Some(text) = text.to_str() else {
-            return problems.push(Problem::new("is not UTF-8").at_key("DISCO_CFG"));
+            return refuse("is not UTF-8".to_owned());
         };
-        for token in text
-            .split('|')
-            .map(str::trim)
-            .filter(|token| !token.is_empty())
-        {
+        let mut last = "";
+        let tokens = text.split('|').map(str::trim);
+        for token in tokens.filter(|token| !token.is_empty()) {
             let (name, value) = match token.split_once('=') {
                 Some((name, value)) => (name.trim(), value.trim()),
                 // A bare word enables a source with its defaults.
-                None => (token, "true"),
+                None if known.contains(&token) || token == "beacon" || token.contains('.') => {
+                    (token, "true")
+                }
+                // Anything else is not shown: it may be the rest of a password.
+                None => {
+                    let hint = suggest::hint(token, known.iter().copied());
+                    refuse(format!(
+                        "the part after `{last}` is neither `section.key=value` nor the name of a source{hint} (a value that holds `|` belongs in the settings file)"
+                    ));
+                    continue;
+                }
             };
+            last = name;
             let (section, key) = name.split_once('.').unwrap_or((name, ""));
             if section.is_empty() {
-                problems.push(
-                    Problem::new(
-                        "holds a value without a key; expected `section.key=value` joined by `|`",
-                    )
-                    .at_key("DISCO_CFG"),
+                refuse(
+                    "holds a value without a key; expected `section.key=value` joined by `|`"
+                        .to_owned(),
                 );
+                continue;
+            }
+            let names_another = known.iter().any(|known| {
+                let found = value.split([';', ',']).skip(1);
+                found.map(str::trim).any(|part| {
+                    part.strip_prefix(known)
+                        .is_some_and(|rest| rest.starts_with('.') && rest.contains('='))
+                })
+            });
+            if names_another {
+                refuse(format!(
+                    "the value of `{name}` holds another setting; settings are joined by `|`"
+                ));
                 continue;
             }
             self.set(section, key, value.to_owned(), &Place::Environment);
@@ -200,7 +228,7 @@ impl Raw {
         unknown
             .map(|name| {
                 let hint = suggest::hint(name, known.iter().copied());
-                let message = format!("unknown source{hint}; expected one of {}", known.join(", "));
+                let message = format!("unknown section, not one of {}{hint}", known.join(", "));
                 let entry = self.entries.iter().find(|e| e.section == name);
                 place(Problem::new(message).at_key(name), entry)
             })
@@ -393,7 +421,8 @@ mod tests {
         let mut raw = Raw::default();
         let mut problems = Vec::new();
         raw.add_file(Path::new("disco.conf"), file.as_bytes(), &mut problems);
-        raw.add_environment(OsStr::new(environment), &mut problems);
+        let known = ["disco", "flat", "consul", "etcd", "env"];
+        raw.add_environment(OsStr::new(environment), &known, &mut problems);
         (raw, problems.iter().map(ToString::to_string).collect())
     }
 
@@ -462,11 +491,22 @@ mod tests {
                 .contains("expected `flat.file=…`")
         );
         let unknown = raw.unknown_sections(&["disco", "consul", "flat"]);
+        assert!(unknown[0].to_string().contains(
+            "`consol`: unknown section, not one of disco, consul, flat; did you mean `consul`?"
+        ));
+    }
+
+    #[test]
+    fn what_may_be_the_rest_of_a_password_is_not_shown() {
+        let (_, told) = raw("", "consul.token=hun|ter2|consul.wait=5s");
         assert!(
-            unknown[0]
-                .to_string()
-                .contains("`consol`: unknown source; did you mean `consul`?")
+            told[0].contains("the part after `consul.token`"),
+            "{told:?}"
         );
+        assert!(!told[0].contains("ter2"), "{told:?}");
+        let (_, told) = raw("", "flat.file=x;disco.path=y|consol");
+        assert!(told[0].contains("joined by `|`"), "{told:?}");
+        assert!(told[1].contains("did you mean `consul`?"), "{told:?}");
     }
 
     #[test]
