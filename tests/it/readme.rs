@@ -69,12 +69,16 @@ fn every_command_is_one_that_a_test_runs() {
 #[test]
 fn schemas_and_rules_are_valid() {
     let yaml = blocks("yaml");
-    assert_eq!(yaml.len(), 3);
-    let schema = text::parse(yaml[0].as_bytes(), None, Snippet::Shown)
+    assert_eq!(yaml.len(), 4);
+    let sandbox = Sandbox::new();
+    let conf = sandbox.write("disco.conf", &yaml[0]);
+    let check = Disco::new().args(["-c", conf.to_str().unwrap(), "--check", "true"]);
+    check.run().assert_stderr_lacks("disco.conf");
+    let schema = text::parse(yaml[1].as_bytes(), None, Snippet::Shown)
         .unwrap()
         .value;
     Schema::compile(&schema).unwrap();
-    for rules in &yaml[1..] {
+    for rules in &yaml[2..] {
         let parsed = rule::parse(Path::new("README.rules"), rules.as_bytes()).unwrap();
         assert_eq!((parsed.rules.len(), parsed.warnings.len()), (1, 0));
     }
