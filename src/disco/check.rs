@@ -35,7 +35,7 @@ pub fn run(settings: &Settings, argv: &[OsString]) -> u8 {
     }
     findings.problems.append(&mut findings.doubts);
     if loaded.rules.is_empty() && !settings.sources.is_empty() {
-        findings.problems.push(no_rules(settings));
+        findings.problems.push(layers::no_rules(&settings.path));
     }
     for warning in &findings.warnings {
         warn!("{warning}");
@@ -55,15 +55,4 @@ pub fn run(settings: &Settings, argv: &[OsString]) -> u8 {
         error!("{}", count(findings.problems.len(), "problem"));
         exit::CONFIG
     }
-}
-
-/// Sources without rules: nothing waits for them, and nothing is done with them.
-#[must_use]
-pub fn no_rules(settings: &Settings) -> Problem {
-    let path = join_path(&settings.path);
-    let message = format!(
-        "holds no *.rules file ({}): nothing will be configured, and no source is waited for",
-        path.display()
-    );
-    Problem::new(message).at_key("disco.path")
 }

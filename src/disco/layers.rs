@@ -59,6 +59,16 @@ pub fn has_rules(path: &[PathBuf]) -> bool {
     path.iter().filter(|dir| dir.exists()).any(holds)
 }
 
+/// The complaint about a path without rules: nothing waits for a source, and nothing is done with it.
+#[must_use]
+pub fn no_rules(path: &[PathBuf]) -> Problem {
+    let message = format!(
+        "holds no *.rules file ({}): nothing will be configured, and no source is waited for",
+        super::settings::join_path(path).display()
+    );
+    Problem::new(message).at_key("disco.path")
+}
+
 /// Loads all rules and schemas.
 #[must_use]
 pub fn load(path: &[PathBuf]) -> (Layers, Findings) {

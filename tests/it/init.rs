@@ -616,6 +616,11 @@ fn what_may_not_be_read_is_not_left_out_in_silence() {
         .run()
         .assert_code(78)
         .assert_stderr_has("does not exist");
+    let nothing = Disco::new().cfg("disco.path=/no/such/layers").arg("true");
+    nothing
+        .run()
+        .assert_code(0)
+        .assert_stderr_has("(/no/such/layers): nothing will be configured");
     missing
         .arg("true")
         .run()

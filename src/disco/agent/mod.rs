@@ -28,7 +28,6 @@ use self::engine::{Engine, Status, Step, Verdict};
 use self::handler::Job;
 use self::sources::{Source, Update};
 use self::waiting::Reminder;
-use super::check;
 use super::layers::{self, Layers};
 use super::link::{self, Message};
 use super::settings::{Mode, Settings, join_path};
@@ -60,7 +59,7 @@ pub fn run(settings: &Settings, link: OwnedFd, circumstances: Circumstances) -> 
             warn!("{warning}");
         }
         if layers.rules.is_empty() && findings.problems.is_empty() {
-            warn!("{}", check::no_rules(settings));
+            warn!("{}", layers::no_rules(&settings.path));
         }
         if settings.mode == Mode::Exec && layers.rules.iter().any(|rule| !rule.once) {
             warn!("a rule with `once: false` cannot watch with `disco.mode=exec`");

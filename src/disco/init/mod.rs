@@ -9,6 +9,7 @@
 //! after the command has started every failure is a log line, never an end.
 
 pub mod command;
+mod inherited;
 pub mod leftovers;
 pub mod spawn;
 
@@ -16,6 +17,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+pub use inherited::Inherited;
 use nix::unistd::{Pid, setpgid};
 use tracing::{debug, error, info, warn};
 
@@ -42,64 +44,6 @@ const AGENT_GRACE: Duration = Duration::from_secs(2);
 
 /// From TERM to KILL for a command that a rule restarts, where `disco.stop_timeout` says nothing.
 const RESTART_GRACE: Duration = Duration::from_secs(10);
-
-/// What the process was started with and the command must find again.
-pub struct Inherited {
-    mask: SignalSet,
-    ignored_children: bool,
-    ignored_pipe: bool,
-}
-
-impl Inherited {
-    /// Blocks every signal and remembers how things were. To be called before anything else.
-    #[must_use]
-    pub fn take() -> Self {
-        let mask = sys::set_mask(&sys::all_but_faults());
-        // With SIGCHLD ignored the kernel throws exit statuses away (conformance pid1 2).
-        let ignored_children = sys::is_ignored(libc::SIGCHLD);
-        if ignored_children {
-            sys::set_ignored(libc::SIGCHLD, false);
-        }
-        // A log that nobody reads any more must not look like a signal for the command.
-        let ignored_pipe = sys::is_ignored(libc::SIGPIPE);
-        if !ignored_pipe {
-            sys::set_ignored(libc::SIGPIPE, true);
-        }
-        sys::fill_standard_descriptors();
-        Self {
-            mask,
-            ignored_children,
-            ignored_pipe,
-        }
-    }
-
-    /// Puts dispositions and mask back, in this order: a signal that has waited must not find ours.
-    fn restore(&self) {
-        if self.ignored_children {
-            sys::set_ignored(libc::SIGCHLD, true);
-        }
-        if !self.ignored_pipe {
-            sys::set_ignored(libc::SIGPIPE, false);
-        }
-        sys::set_mask(&self.mask);
-    }
-
-    /// Drops the pending signals that are about our own children and descriptors, and keeps the
-    /// others for whoever the process becomes.
-    fn discard_own_signals(&self) {
-        let own = i32::try_from(std::process::id()).unwrap_or(0);
-        let mut kept = Vec::new();
-        while let Some(received) = sys::wait_signal(&sys::all_but_faults(), Some(Duration::ZERO)) {
-            if !received.from_kernel || !matches!(received.number, libc::SIGCHLD | libc::SIGIO) {
-                kept.push(received.number);
-            }
-        }
-        for number in kept {
-            // Blocked, so that it waits again until the mask is restored.
-            let _ = sys::kill(own, number);
-        }
-    }
-}
 
 /// What has been reaped.
 #[derive(Default)]
@@ -154,7 +98,9 @@ struct Init {
 pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, started: Instant) -> u8 {
     let is_pid_1 = std::process::id() == 1;
     let wants_agent = !settings.sources.is_empty() || layers::has_rules(&settings.path);
-    if !wants_agent {
+    if !wants_agent && settings.has_own_path {
+        warn!("{}", layers::no_rules(&settings.path));
+    } else if !wants_agent {
         debug!("neither a source nor a rule is there: nothing to configure");
     }
     let name = argv.first().cloned().unwrap_or_default();
@@ -162,7 +108,7 @@ pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, starte
         error!("{failure}");
         return failure.code();
     }
-    let shown = log::list(argv.iter().map(|word| word.to_string_lossy()));
+    let shown = wants_agent.then(|| log::list(argv.iter().map(|word| word.to_string_lossy())));
     let mut init = Init {
         prepared: command::prepare(argv),
         settings,
@@ -196,7 +142,7 @@ pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, starte
         if let Err(code) = init.configure() {
             return init.end(code);
         }
-        info!("Exec {shown}");
+        info!("Exec {}", shown.unwrap_or_default());
     }
     let supervise = match init.settings.mode {
         Mode::Supervise => true,
@@ -395,6 +341,11 @@ impl Init {
     /// Becomes the command.
     fn exec(&mut self) -> u8 {
         self.await_agent();
+        // As PID 1 the kernel would drop it between the mask's end and the command's first handler.
+        if let Some(number) = numbers(self.held).find(|number| ENDING.contains(number)) {
+            info!("{} before the command: ending", signal::name(number));
+            return self.end(Exit::Signal(u8::try_from(number).unwrap_or(0)).status());
+        }
         for number in numbers(self.held) {
             let _ = sys::kill(i32::try_from(std::process::id()).unwrap_or(0), number);
         }
