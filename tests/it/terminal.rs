@@ -63,7 +63,7 @@ fn p26_an_interactive_shell_has_job_control() {
     terminal.wait_screen("started\r\n");
     terminal.type_in("\u{1a}");
     terminal.wait_screen("Stopped");
-    terminal.type_in("kill -9 %1; wait; exit 7\n");
+    terminal.type_in("kill -9 %1; exec sh -c \"exit 7\"\n");
     assert_eq!(terminal.wait().code(), Some(7));
     assert!(
         !terminal.screen().contains("no job control"),
@@ -98,10 +98,10 @@ fn a_restarted_command_has_the_terminal_again() {
     );
     let script = "echo started $$; while read x; do echo got $x; done";
     let mut terminal = disco(&[&cfg], &["sh", "-c", script]);
-    terminal.wait_screen("started");
+    terminal.wait_screen("\nstarted ");
     terminal.type_in("one\n");
     terminal.wait_screen("got one");
-    let started = |screen: &str| screen.matches("started").count() == 2;
+    let started = |screen: &str| screen.matches("\nstarted ").count() == 2;
     sandbox.write("data.yaml", "db: {n: 2}\n");
     wait_for("the restart", DEADLINE, || {
         started(&terminal.screen()).then_some(())

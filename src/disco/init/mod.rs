@@ -420,7 +420,9 @@ impl Init {
 
     fn command_ended(&mut self, exit: Exit) -> Option<Exit> {
         self.kill_at = None;
-        if !std::mem::take(&mut self.restarting) {
+        // Ended by the terminal's keys and not by our SIGTERM: somebody wants the end.
+        let by_hand = matches!(exit, Exit::Signal(n) if [libc::SIGINT, libc::SIGQUIT].contains(&i32::from(n)));
+        if !std::mem::take(&mut self.restarting) || by_hand {
             return Some(exit);
         }
         self.end_group();
