@@ -411,6 +411,20 @@ pub fn kill_with_parent(command: &mut tokio::process::Command) {
 unsafe extern "C" {
     /// environ(7): the C library's list of `NAME=value` strings, ended by null.
     static environ: *const *mut libc::c_char;
+    /// The linker's: where the program begins in memory.
+    static __executable_start: u8;
+    /// The linker's: where its code ends. What lies between is read-only.
+    static etext: u8;
+}
+
+/// Takes the program's code out of memory, from which it comes back page by page as it is run. What
+/// init needs once it waits is a small part of what it took to get there.
+pub fn release_code() {
+    let (start, end) = (&raw const __executable_start, &raw const etext);
+    let length = end.addr().saturating_sub(start.addr());
+    // SAFETY: a read-only mapping of a file loses nothing by this, and where there is a hole in the
+    // range the kernel skips it; the start is that of the mapping, and so of a page.
+    unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) };
 }
 
 /// Blanks the value of an environment variable where it lies, so that `/proc/PID/environ`, which the

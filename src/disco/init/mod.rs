@@ -383,6 +383,7 @@ impl Init {
             error!("{failure}");
             return self.end(failure.code());
         }
+        sys::release_code();
         loop {
             let due = [self.agent_due, self.kill_at].into_iter().flatten().min();
             let received = self.wait(due);
