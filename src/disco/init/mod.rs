@@ -33,8 +33,9 @@ use crate::sys::{self, Fork, Prepared, Reaped, Received, SignalSet};
 /// Signals that end disco while there is no command yet. All others wait for the command.
 const ENDING: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
 
-/// Signals by which a running command is asked to end. SIGHUP is not among them: it reloads.
-const STOPPING: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+/// Signals by which a running command is asked to end. SIGHUP is not among them: it reloads; nor is
+/// SIGQUIT, by which a Java machine shows its threads.
+const STOPPING: &[i32] = &[libc::SIGTERM, libc::SIGINT];
 
 /// Pause before the first restart of an agent; each next one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
