@@ -186,6 +186,12 @@ mod tests {
         assert_eq!(lookup(&nested, "db.slave"), None);
     }
 
+    #[test]
+    fn a_key_with_too_many_dots_is_left_out() {
+        let nested = nest_dotted(json!({"a.".repeat(100_000) + "b": 1, "c.d": 2}));
+        assert_eq!(nested, json!({"c": {"d": 2}}));
+    }
+
     fn trees() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             any::<i64>().prop_map(Value::from),

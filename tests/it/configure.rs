@@ -299,3 +299,39 @@ fn a_rule_without_interfaces_needs_no_source() {
         .assert_stdout("x\n");
     assert_eq!(sandbox.read("got"), "{}");
 }
+
+#[test]
+fn a_deadline_ends_with_its_reason_whatever_the_handler_does() {
+    let handler = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.05; done\n";
+    let (_, out) = run(ONE, handler, "|disco.deadline=300ms|disco.drain=200ms", DB);
+    out.assert_code(69)
+        .assert_stderr_has("the handler of all(db) -> h has been running for")
+        .assert_stderr_lacks("does not answer");
+    let mut told = out
+        .stderr
+        .lines()
+        .rev()
+        .filter(|line| !line.contains(" DEBUG "));
+    let last = told.next().unwrap();
+    assert!(
+        last.ends_with("Unable to configure container before `disco.deadline`"),
+        "{last}"
+    );
+}
+
+#[test]
+fn a_handler_that_floods_its_output_is_ended_in_time() {
+    let many: Vec<String> = (0..5000).map(|n| format!("value-{n}")).collect();
+    let env = [
+        ("APP_DB__HOST", many.join("/")),
+        ("APP_DB__PORT", "1".to_owned()),
+    ];
+    let env: Vec<(&str, &str)> = env
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let more = "|disco.handler_timeout=300ms|disco.fail_limit=1";
+    let (_, out) = run(ONE, "#!/bin/sh\nexec yes\n", more, &env);
+    out.assert_code(70)
+        .assert_stderr_has("took longer than 300ms");
+}

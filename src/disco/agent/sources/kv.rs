@@ -175,6 +175,14 @@ mod tests {
         assert!(!notes[0].contains("hunter2"), "{notes:?}");
     }
 
+    #[test]
+    fn a_key_too_deep_for_any_stack_is_left_out() {
+        let deep = "a/".repeat(100_000) + "b";
+        let (got, notes) = tree(Decode::String, &[(&deep, b"x"), ("c", b"y")]);
+        assert_eq!(got, json!({"c": "y"}));
+        assert!(notes[0].len() < 200, "{notes:?}");
+    }
+
     proptest! {
         // A failure is printed, and does not become a file of the repository.
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
