@@ -120,6 +120,13 @@ pub fn wait_signal(set: &SignalSet, timeout: Option<Duration>) -> Option<Receive
     }
 }
 
+/// Our own pid, in the type of the calls that take one.
+#[must_use]
+pub fn own_pid() -> i32 {
+    // SAFETY: asks for a number.
+    unsafe { libc::getpid() }
+}
+
 /// Sends a signal. `pid` may be negative for a process group, or -1 for everyone, as in kill(2).
 ///
 /// # Errors
@@ -289,10 +296,8 @@ pub fn set_ignored(number: i32, ignored: bool) {
 pub fn signal_when_readable(fd: BorrowedFd<'_>) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
     let fd = fd.as_raw_fd();
-    // SAFETY: asks for a number.
-    let own = unsafe { libc::getpid() };
     // SAFETY: a valid descriptor and a pid.
-    check(unsafe { libc::fcntl(fd, libc::F_SETOWN, own) })?;
+    check(unsafe { libc::fcntl(fd, libc::F_SETOWN, own_pid()) })?;
     // SAFETY: a valid descriptor and a signal number; asking for SIGIO by name makes the kernel fill
     // in si_code, by which it differs from a SIGIO that a process sent.
     check(unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGIO) })?;

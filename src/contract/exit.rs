@@ -23,6 +23,12 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The end by a signal of this number, as the kernel gives it.
+    #[must_use]
+    pub fn by_signal(number: i32) -> Self {
+        Self::Signal(u8::try_from(number).unwrap_or(0))
+    }
+
     /// The status a shell would report: the code as it is, 128 + n for signal n.
     #[must_use]
     pub fn status(self) -> u8 {

@@ -5,9 +5,8 @@ use std::ffi::OsString;
 
 use tracing::{error, info, warn};
 
-use super::agent::handler::search_path;
 use super::layers;
-use super::settings::{Settings, join_path};
+use super::settings::Settings;
 use crate::contract::exit;
 use crate::contract::problem::Problem;
 use crate::contract::text::count;
@@ -17,11 +16,10 @@ use crate::disco::init::command;
 #[must_use]
 pub fn run(settings: &Settings, argv: &[OsString]) -> u8 {
     let (loaded, mut findings) = layers::load(&settings.path);
-    let own = join_path(&settings.path);
-    let search = search_path(&own, std::env::var_os("PATH"));
+    let search = layers::search_path(&settings.path);
     for rule in &loaded.rules {
         if let Err(why) = layers::find_handler(rule, &settings.path, &search) {
-            let message = layers::no_handler(rule, &why, &own);
+            let message = layers::no_handler(rule, &why, &settings.path);
             let key = format!("rules[{}].rule.do", rule.index);
             findings
                 .problems

@@ -2,7 +2,7 @@
 //! are found. Reads files, runs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -330,6 +330,17 @@ pub enum NoHandler {
     NoInterpreter(PathBuf, String),
 }
 
+/// The PATH of handlers: `disco.path`, then the container's own.
+#[must_use]
+pub fn search_path(path: &[PathBuf]) -> OsString {
+    let mut search = super::settings::join_path(path);
+    if let Some(container) = std::env::var_os("PATH").filter(|path| !path.is_empty()) {
+        search.push(":");
+        search.push(container);
+    }
+    search
+}
+
 /// Finds a handler: on `disco.path`, next to the rules file, on PATH. A name with a slash is
 /// relative to the working directory, or else to the rules file.
 ///
@@ -384,7 +395,7 @@ fn interpreter(script: &Path) -> Option<String> {
 
 /// The message for a handler that cannot be run; the first phrase is the original's.
 #[must_use]
-pub fn no_handler(rule: &Rule, why: &NoHandler, path: &OsStr) -> String {
+pub fn no_handler(rule: &Rule, why: &NoHandler, path: &[PathBuf]) -> String {
     let name = rule.handler.first().map(String::as_str).unwrap_or_default();
     match why {
         NoHandler::NotFound if name.contains('/') => format!("Handler: {name} does not exist"),
@@ -395,7 +406,7 @@ pub fn no_handler(rule: &Rule, why: &NoHandler, path: &OsStr) -> String {
             };
             format!(
                 "Handler: {name} not on path: {}{hint}",
-                path.to_string_lossy()
+                super::settings::join_path(path).display()
             )
         }
         NoHandler::NoInterpreter(file, interpreter) => {

@@ -490,7 +490,7 @@ struct Restarting {
 }
 
 impl Restarting {
-    fn new(more: &str) -> Self {
+    fn new() -> Self {
         let sandbox = Sandbox::new();
         sandbox.write("db.schema", "name: db\ntype: object\n");
         sandbox.handler("h", "#!/bin/sh\necho run >> ${0%/*}/runs\n");
@@ -498,7 +498,7 @@ impl Restarting {
         sandbox.write("test.rules", rules);
         sandbox.write("data.yaml", "db: {n: 1}\n");
         let cfg = format!(
-            "disco.path={0}|flat.file={0}/data.yaml{more}",
+            "disco.path={0}|flat.file={0}/data.yaml",
             sandbox.dir().display()
         );
         Self { sandbox, cfg }
@@ -511,7 +511,7 @@ impl Restarting {
 
 #[test]
 fn a_stop_is_not_undone_by_a_restart() {
-    let setup = Restarting::new("");
+    let setup = Restarting::new();
     let script =
         "trap 'echo stopping; sleep 0.5; exit 3' TERM; echo started; while :; do sleep 0.02; done";
     let running = Disco::new()
@@ -536,7 +536,7 @@ fn a_stop_is_not_undone_by_a_restart() {
 
 #[test]
 fn a_restart_ends_what_the_command_has_started() {
-    let setup = Restarting::new("");
+    let setup = Restarting::new();
     let script = "sleep 4321 & echo started $!; wait";
     let running = Disco::new()
         .cfg(&setup.cfg)
@@ -563,7 +563,7 @@ fn a_restart_ends_what_the_command_has_started() {
 
 #[test]
 fn a_new_agent_neither_runs_nor_restarts_what_the_old_one_has_applied() {
-    let setup = Restarting::new("");
+    let setup = Restarting::new();
     let disco = Disco::new().cfg(&setup.cfg).arg("-ldebug");
     let running = disco
         .args(["sh", "-c", "echo started; exec sleep 1000"])
@@ -587,7 +587,7 @@ fn a_new_agent_neither_runs_nor_restarts_what_the_old_one_has_applied() {
 
 #[test]
 fn data_that_becomes_incomplete_while_the_command_runs_is_told() {
-    let setup = Restarting::new("");
+    let setup = Restarting::new();
     let running = Disco::new()
         .cfg(&setup.cfg)
         .args(["sh", "-c", "echo started; exec sleep 1000"])

@@ -175,7 +175,7 @@ fn judge(job: &Job, status: io::Result<std::process::ExitStatus>) -> Result<(), 
     let status = status.map_err(|error| format!("cannot be waited for: {error}"))?;
     let exit = match (status.code(), status.signal()) {
         (Some(code), _) => Exit::Code(u8::try_from(code).unwrap_or(u8::MAX)),
-        (None, signal) => Exit::Signal(signal.and_then(|n| u8::try_from(n).ok()).unwrap_or(0)),
+        (None, signal) => Exit::by_signal(signal.unwrap_or(0)),
     };
     debug!(
         "Exec {} -> {}",
@@ -365,17 +365,6 @@ fn ascii_json(value: &Value) -> String {
         }
     }
     escaped
-}
-
-/// The PATH of handlers: `disco.path`, then the container's own.
-#[must_use]
-pub fn search_path(own: &OsStr, container: Option<OsString>) -> OsString {
-    let mut path = own.to_owned();
-    if let Some(container) = container.filter(|path| !path.is_empty()) {
-        path.push(":");
-        path.push(container);
-    }
-    path
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use self::sources::{Source, Update};
 use self::waiting::Reminder;
 use super::layers::{self, Layers};
 use super::link::{self, Message};
-use super::settings::{Mode, Settings, join_path};
+use super::settings::{Mode, Settings};
 use crate::contract::exit;
 use crate::contract::rule::{HandlerEnv, Rule, Then};
 use crate::contract::text;
@@ -190,7 +190,7 @@ impl<'a> Agent<'a> {
                 }
                 Event::Handler(outcome) => self.handled(outcome),
                 Event::Timer => self.tick(),
-                Event::Stop => Some(exit::Exit::Signal(15).status()),
+                Event::Stop => Some(exit::Exit::by_signal(libc::SIGTERM).status()),
             };
             if let Some(code) = verdict {
                 return self.leave(code).await;
@@ -293,13 +293,12 @@ impl<'a> Agent<'a> {
         let Some((rule, _)) = self.engine.rule(index) else {
             return;
         };
-        let own = join_path(&self.settings.path);
-        let search = handler::search_path(&own, std::env::var_os("PATH"));
+        let search = layers::search_path(&self.settings.path);
         info!("executing {}", rule.label());
         let number = u32::try_from(index).unwrap_or(u32::MAX);
         self.tell(Message::Applied(number, 0));
         let program = layers::find_handler(rule, &self.settings.path, &search)
-            .map_err(|why| layers::no_handler(rule, &why, &own));
+            .map_err(|why| layers::no_handler(rule, &why, &self.settings.path));
         let job = Job {
             name: rule.handler.first().cloned().unwrap_or_default(),
             program: program
@@ -456,11 +455,10 @@ fn limit(fail_limit: u32) -> String {
 
 /// A handler that is not there will fail, and it is better to know before the data comes.
 fn warn_of_handlers(rules: &[Rule], settings: &Settings) {
-    let own = join_path(&settings.path);
-    let search = handler::search_path(&own, std::env::var_os("PATH"));
+    let search = layers::search_path(&settings.path);
     for rule in rules {
         if let Err(why) = layers::find_handler(rule, &settings.path, &search) {
-            warn!("{}", layers::no_handler(rule, &why, &own));
+            warn!("{}", layers::no_handler(rule, &why, &settings.path));
         }
     }
 }

@@ -48,7 +48,6 @@ impl Inherited {
     /// Drops the pending signals that are about our own children and descriptors, and keeps the
     /// others for whoever the process becomes.
     pub(super) fn discard_own_signals(&self) {
-        let own = i32::try_from(std::process::id()).unwrap_or(0);
         let mut kept = Vec::new();
         while let Some(received) = sys::wait_signal(&sys::all_but_faults(), Some(Duration::ZERO)) {
             if !received.from_kernel || !matches!(received.number, libc::SIGCHLD | libc::SIGIO) {
@@ -57,7 +56,7 @@ impl Inherited {
         }
         for number in kept {
             // Blocked, so that it waits again until the mask is restored.
-            let _ = sys::kill(own, number);
+            let _ = sys::kill(sys::own_pid(), number);
         }
     }
 }

@@ -77,11 +77,10 @@ fn signal_all(number: i32, is_pid_1: bool) {
 
 /// Our descendants by `/proc`; without it, none that we could name.
 fn descendants() -> Vec<i32> {
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
     let all: Vec<(i32, i32)> = processes()
         .filter_map(|pid| Some((pid, parent_of(pid)?)))
         .collect();
-    let mut found = vec![own];
+    let mut found = vec![sys::own_pid()];
     let mut next = 0;
     while let Some(parent) = found.get(next).copied() {
         found.extend(all.iter().filter(|(_, p)| *p == parent).map(|(pid, _)| pid));

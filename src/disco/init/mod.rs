@@ -97,7 +97,7 @@ struct Init {
 /// Runs the container to its end and returns the exit code; in exec mode it does not return.
 #[must_use]
 pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, started: Instant) -> u8 {
-    let is_pid_1 = std::process::id() == 1;
+    let is_pid_1 = sys::own_pid() == 1;
     let wants_agent = !settings.sources.is_empty() || layers::has_rules(&settings.path);
     if !wants_agent && settings.has_own_path {
         warn!("{}", layers::no_rules(&settings.path));
@@ -171,7 +171,7 @@ impl Init {
                 if ENDING.contains(&received.number) {
                     let what = described(received);
                     info!("{what} while waiting for the configuration: ending");
-                    return Err(Exit::Signal(u8::try_from(received.number).unwrap_or(0)).status());
+                    return Err(Exit::by_signal(received.number).status());
                 }
                 self.hold(received);
             }
@@ -345,10 +345,10 @@ impl Init {
         // As PID 1 the kernel would drop it between the mask's end and the command's first handler.
         if let Some(number) = numbers(self.held).find(|number| ENDING.contains(number)) {
             info!("{} before the command: ending", signal::name(number));
-            return self.end(Exit::Signal(u8::try_from(number).unwrap_or(0)).status());
+            return self.end(Exit::by_signal(number).status());
         }
         for number in numbers(self.held) {
-            let _ = sys::kill(i32::try_from(std::process::id()).unwrap_or(0), number);
+            let _ = sys::kill(sys::own_pid(), number);
         }
         let failure = command::explain(spawn::become_command(
             &self.name,

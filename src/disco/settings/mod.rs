@@ -115,19 +115,14 @@ pub fn load(
 ) -> (Settings, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut raw = Raw::default();
-    match std::fs::read(file.unwrap_or(Path::new(DEFAULT_FILE))) {
-        Ok(bytes) => raw.add_file(
-            file.unwrap_or(Path::new(DEFAULT_FILE)),
-            &bytes,
-            &mut problems,
-        ),
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    match std::fs::read(path) {
+        Ok(bytes) => raw.add_file(path, &bytes, &mut problems),
         // The default file is optional (conformance 4); one that was named is not.
+        Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => {
-            if file.is_some() || error.kind() != std::io::ErrorKind::NotFound {
-                let file = file.unwrap_or(Path::new(DEFAULT_FILE));
-                let message = format!("cannot read the settings: {error}");
-                problems.push(Problem::new(message).in_file(file));
-            }
+            let message = format!("cannot read the settings: {error}");
+            problems.push(Problem::new(message).in_file(path));
         }
     }
     if let Some(text) = variable {
