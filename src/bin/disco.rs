@@ -14,6 +14,11 @@ use std::ffi::{c_char, c_int};
 use layer_cake::disco::{self, init::Inherited};
 use layer_cake::sys;
 
+/// Holds init to its promise to allocate nothing, wherever it is tested.
+#[cfg(debug_assertions)]
+#[global_allocator]
+static GUARD: sys::Guard = sys::Guard;
+
 /// Called by the C runtime.
 ///
 /// # Safety

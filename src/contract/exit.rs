@@ -8,6 +8,9 @@ pub const UNAVAILABLE: u8 = 69;
 pub const FAILED: u8 = 70;
 /// Bad settings, rules, schemas or contract (`EX_CONFIG`).
 pub const CONFIG: u8 = 78;
+/// There is no process or descriptor left to start the command with, as `env` and `timeout` report
+/// failures of their own.
+pub const NOT_STARTED: u8 = 125;
 /// The command exists but cannot be executed, as in shells.
 pub const NOT_EXECUTABLE: u8 = 126;
 /// The command was not found, as in shells.
@@ -50,7 +53,7 @@ impl std::fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exit status {code}"),
             Self::Signal(number) => {
-                write!(f, "ended by {}", super::signal::name(i32::from(*number)))
+                write!(f, "ended by {}", super::signal::Name(i32::from(*number)))
             }
         }
     }

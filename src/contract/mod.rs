@@ -3,9 +3,10 @@
 //!
 //! Nothing here reads a file, opens a socket or starts a process, and nothing here imports another
 //! module of ours. Reading order: [`text`] turns bytes into a tree, [`tree`] merges and looks up,
-//! [`schema`] judges, [`rule`] says what happens then; [`exit`], [`signal`], [`duration`] and
+//! [`schema`] judges, [`rule`] says what happens then; [`exit`], [`signal`], [`duration`], [`bytes`] and
 //! [`problem`] are the small vocabulary of all of them.
 
+pub mod bytes;
 pub mod duration;
 pub mod exit;
 pub mod problem;

@@ -1,6 +1,6 @@
 //! Signal names and numbers, derived from the system's constants, real-time signals included.
 
-use std::fmt::Write as _;
+use std::fmt;
 
 /// Names of the standard signals, by the constants of this system.
 const NAMES: &[(i32, &str)] = &[
@@ -37,23 +37,34 @@ const NAMES: &[(i32, &str)] = &[
     (libc::SIGSYS, "SYS"),
 ];
 
+/// The highest signal number.
+pub const MAX: i32 = 64;
+
 /// First and last real-time signal that programs may use; 32 and 33 belong to the C library.
-const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
+const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=MAX;
 
 /// The name with its `SIG` prefix, as `kill -l` prints it (`SIGTERM`, `SIGRTMIN+1`).
 #[must_use]
 pub fn name(number: i32) -> String {
-    let mut name = String::from("SIG");
-    match NAMES.iter().find(|(n, _)| *n == number) {
-        Some((_, known)) => name.push_str(known),
-        None if number == *REAL_TIME.start() => name.push_str("RTMIN"),
-        None if REAL_TIME.contains(&number) => {
-            // Writing to a String cannot fail.
-            let _ = write!(name, "RTMIN+{}", number - REAL_TIME.start());
+    Name(number).to_string()
+}
+
+/// A signal number that shows as its [`name`], without memory of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name(pub i32);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.0;
+        match NAMES.iter().find(|(n, _)| *n == number) {
+            Some((_, known)) => write!(f, "SIG{known}"),
+            None if number == *REAL_TIME.start() => f.write_str("SIGRTMIN"),
+            None if REAL_TIME.contains(&number) => {
+                write!(f, "SIGRTMIN+{}", number - REAL_TIME.start())
+            }
+            None => write!(f, "signal {number}"),
         }
-        None => return format!("signal {number}"),
     }
-    name
 }
 
 /// Parses `TERM`, `SIGTERM`, `sigterm`, `15`, `RTMIN+1`, `RTMAX-2`.

@@ -10,7 +10,7 @@ use super::settings::Settings;
 use crate::contract::exit;
 use crate::contract::problem::Problem;
 use crate::contract::text::count;
-use crate::disco::init::command;
+use crate::disco::init::command::Command;
 
 /// Checks rules, schemas, handlers and the command, logs all problems, and returns the exit code.
 #[must_use]
@@ -26,8 +26,8 @@ pub fn run(settings: &Settings, argv: &[OsString]) -> u8 {
                 .push(Problem::new(message).in_file(&rule.file).at_key(key));
         }
     }
-    if let Some(program) = argv.first()
-        && let Err(failure) = command::find(program)
+    if !argv.is_empty()
+        && let Err(failure) = Command::new(argv.to_vec()).find()
     {
         findings.problems.push(Problem::new(failure.to_string()));
     }

@@ -4,8 +4,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::init::plan::{ExitMap, Plan, Rewrite, Subreaper};
 use super::log::Level;
-use crate::contract::suggest;
+use crate::contract::{signal, suggest};
 
 /// What `--help` prints.
 pub const HELP: &str = "\
@@ -16,6 +17,11 @@ Usage: disco [OPTIONS] [--] COMMAND [ARGUMENTS...]
 Options:
   -l, --log-level LEVEL  trace, debug, info (default), warning, error, or a number such as 10
   -c, --conf FILE        settings file (default /usr/share/layercake/disco.conf)
+  -g, --signal-group     send signals to the command's whole process group
+  -s, --subreaper        reap orphans where disco is not PID 1 (it does so by itself where it can)
+  -p, --parent-death SIG  get SIG when the parent of disco dies
+  -e, --exit-map CODE[:TO]  leave with TO, or 0, where the command ends with CODE
+  -r, --rewrite SIG:TO   forward signal SIG as TO; 0 drops it
       --check            check settings, schemas, rules, handlers and command; run nothing
   -V, --version          print the version
   -h, --help             print this help
@@ -30,10 +36,21 @@ The README lists all of them. Why does it wait? `disco -l DEBUG …` tells.
 
 Exit codes: the command's own, 128+n if signal n ended it, 126 or 127 if it cannot be run;
 64 bad arguments, 69 not configured before disco.deadline, 70 a handler failed for good,
-78 bad settings, schemas or rules.
+78 bad settings, schemas or rules, 125 no process left to start the command with.
 ";
 
-const LONG: &[&str] = &["log-level", "conf", "check", "version", "help"];
+const LONG: &[&str] = &[
+    "log-level",
+    "conf",
+    "signal-group",
+    "subreaper",
+    "parent-death",
+    "exit-map",
+    "rewrite",
+    "check",
+    "version",
+    "help",
+];
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +74,40 @@ pub struct Arguments {
     pub log_level: Option<Level>,
     /// `-c`.
     pub conf: Option<PathBuf>,
+    /// `-g -s -p -e -r`, each checked by itself; over the settings.
+    pub plan: PlanArguments,
     /// The command and its arguments; empty only for actions that need none.
     pub command: Vec<OsString>,
+}
+
+/// The options of other inits, over the settings of the same names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct PlanArguments {
+    group: bool,
+    subreaper: bool,
+    parent_death: Option<i32>,
+    exit_map: Vec<String>,
+    rewrite: Vec<String>,
+}
+
+impl PlanArguments {
+    /// Puts them over `plan`.
+    pub fn apply(&self, plan: &mut Plan) {
+        plan.group |= self.group;
+        if self.subreaper {
+            plan.subreaper = Subreaper::Always;
+        }
+        plan.parent_death = self.parent_death.or(plan.parent_death);
+        // All of them have been parsed once.
+        let _ = self
+            .exit_map
+            .iter()
+            .try_for_each(|text| plan.exit_map.parse(text));
+        let _ = self
+            .rewrite
+            .iter()
+            .try_for_each(|text| plan.rewrite.parse(text));
+    }
 }
 
 /// Parses the words after the program's name.
@@ -72,6 +121,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
         action: Action::Run,
         log_level: None,
         conf: None,
+        plan: PlanArguments::default(),
         command: Vec::new(),
     };
     let words: Vec<OsString> = words.into_iter().collect();
@@ -83,6 +133,22 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
                 parsed.log_level = Some(Level::parse(&text.to_string_lossy())?);
             }
             Short('c') | Long("conf") => parsed.conf = Some(parser.value().map_err(lower)?.into()),
+            Short('g') | Long("signal-group") => parsed.plan.group = true,
+            Short('s') | Long("subreaper") => parsed.plan.subreaper = true,
+            Short('p') | Long("parent-death") => {
+                let text = text(&mut parser)?;
+                parsed.plan.parent_death = Some(signal::parse(&text)?);
+            }
+            Short('e') | Long("exit-map") => {
+                let text = text(&mut parser)?;
+                ExitMap::default().parse(&text)?;
+                parsed.plan.exit_map.push(text);
+            }
+            Short('r') | Long("rewrite") => {
+                let text = text(&mut parser)?;
+                Rewrite::default().parse(&text)?;
+                parsed.plan.rewrite.push(text);
+            }
             Long("check") => parsed.action = Action::Check,
             Short('V') | Long("version") => parsed.action = Action::Version,
             Short('h') | Long("help") => parsed.action = Action::Help,
@@ -104,6 +170,14 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
     Ok(parsed)
 }
 
+fn text(parser: &mut lexopt::Parser) -> Result<String, String> {
+    Ok(parser
+        .value()
+        .map_err(lower)?
+        .to_string_lossy()
+        .into_owned())
+}
+
 fn lower(error: lexopt::Error) -> String {
     error.to_string()
 }
@@ -111,6 +185,7 @@ fn lower(error: lexopt::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::exit::Exit;
 
     fn words(text: &str) -> Result<Arguments, String> {
         parse(text.split_whitespace().map(OsString::from))
@@ -141,6 +216,27 @@ mod tests {
             assert_eq!(words(text).unwrap().log_level, Some(Level::Debug), "{text}");
         }
         assert_eq!(words("-c f x").unwrap().conf, Some(PathBuf::from("f")));
+    }
+
+    #[test]
+    fn the_options_of_other_inits_go_over_the_settings() {
+        let parsed = words("-gs -p HUP -e 143 -e3:4 -r15:3 --rewrite USR1:0 x -g").unwrap();
+        assert_eq!(parsed.command, ["x", "-g"]);
+        let mut plan = Plan {
+            parent_death: Some(libc::SIGTERM),
+            ..Plan::default()
+        };
+        parsed.plan.apply(&mut plan);
+        assert!(plan.group);
+        assert_eq!(plan.subreaper, Subreaper::Always);
+        assert_eq!(plan.parent_death, Some(libc::SIGHUP));
+        assert_eq!(plan.exit_map.status(Exit::Code(143), None), 0);
+        assert_eq!(plan.exit_map.status(Exit::Code(3), None), 4);
+        assert_eq!(plan.rewrite.get(libc::SIGTERM), Some(libc::SIGQUIT));
+        assert_eq!(plan.rewrite.get(libc::SIGUSR1), None);
+        for bad in ["-p FOO x", "-e 256 x", "-r 15 x", "-r"] {
+            assert!(words(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

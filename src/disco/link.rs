@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
 /// A message from the agent.
@@ -69,13 +70,13 @@ impl Message {
 ///
 /// # Errors
 /// EMFILE, ENFILE, ENOMEM.
-pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(
+pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,
         None,
         SockFlag::SOCK_CLOEXEC,
-    )?)
+    )
 }
 
 /// Sends a message, from the agent.

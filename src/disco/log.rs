@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
@@ -90,6 +90,21 @@ static JSON: AtomicBool = AtomicBool::new(false);
 /// Asked of the terminal at the first line only: most lives of a container have none.
 static COLOUR: OnceLock<bool> = OnceLock::new();
 
+/// Whether a line that cannot be written at once is dropped, and how many were.
+static NEVER_WAIT: AtomicBool = AtomicBool::new(false);
+static DROPPED: AtomicU32 = AtomicU32::new(0);
+
+/// From here on no line waits for a reader: init must not be held up by a full pipe. What is dropped
+/// is counted, and told with the next line that gets through.
+pub fn never_wait() {
+    NEVER_WAIT.store(true, Ordering::Relaxed);
+}
+
+/// Takes [`never_wait`] back, for a child that goes its own way.
+pub fn may_wait() {
+    NEVER_WAIT.store(false, Ordering::Relaxed);
+}
+
 /// Installs the subscriber; later calls change level and format.
 pub fn install(level: Level, format: Format) {
     LEVEL.store(level as u8, Ordering::Relaxed);
@@ -110,6 +125,16 @@ fn is_coloured() -> bool {
 #[must_use]
 pub fn enabled(level: Level) -> bool {
     level as u8 <= LEVEL.load(Ordering::Relaxed)
+}
+
+/// Writes a line as it is, in one write and without memory of its own, for the names under which disco
+/// speaks another program's language.
+pub fn plain(to: BorrowedFd<'_>, text: fmt::Arguments<'_>) {
+    let mut line = Line::new();
+    // Writing to a Line cannot fail: what does not fit is cut.
+    let _ = line.write_fmt(text);
+    line.finish(Format::Text);
+    line.send(to);
 }
 
 struct Stderr;
@@ -136,7 +161,7 @@ impl Subscriber for Stderr {
             Format::Text
         };
         line.finish(format);
-        line.send();
+        line.send(stderr());
     }
     fn enter(&self, _: &span::Id) {}
     fn exit(&self, _: &span::Id) {}
@@ -344,16 +369,43 @@ impl Line {
         }
     }
 
-    fn send(&self) {
-        let mut rest = self.bytes.get(..self.len).unwrap_or_default();
-        let stderr = stderr();
-        while !rest.is_empty() {
-            match nix::unistd::write(stderr, rest) {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(nix::errno::Errno::EINTR) => {}
-                // Nobody listens: there is no better place to say so.
-                Err(_) => return,
-            }
+    fn send(&self, to: BorrowedFd<'_>) {
+        let line = self.bytes.get(..self.len).unwrap_or_default();
+        if !NEVER_WAIT.load(Ordering::Relaxed) {
+            write_all(to, line);
+            return;
+        }
+        let dropped = DROPPED.load(Ordering::Relaxed);
+        let mut notice = Line::new();
+        if dropped > 0 {
+            // Writing to a Line cannot fail: what does not fit is cut.
+            let _ = if JSON.load(Ordering::Relaxed) {
+                writeln!(
+                    notice,
+                    "{{\"level\":\"warn\",\"message\":\"{dropped} lines were lost: nobody read them\"}}"
+                )
+            } else {
+                writeln!(notice, "disco: {dropped} lines were lost: nobody read them")
+            };
+        }
+        let notice = notice.bytes.get(..notice.len).unwrap_or_default();
+        let told = notice.is_empty() || crate::sys::write_now(to, notice).is_ok();
+        // A line of which a part got through is not told again.
+        if told && crate::sys::write_now(to, line).is_ok() {
+            DROPPED.store(0, Ordering::Relaxed);
+        } else {
+            DROPPED.store(dropped.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+}
+
+fn write_all(to: BorrowedFd<'_>, mut rest: &[u8]) {
+    while !rest.is_empty() {
+        match nix::unistd::write(to, rest) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(nix::errno::Errno::EINTR) => {}
+            // Nobody listens: there is no better place to say so.
+            Err(_) => return,
         }
     }
 }

@@ -51,11 +51,13 @@ pub fn run(words: Vec<OsString>, inherited: Inherited) -> u8 {
     }
     let variable = std::env::var_os(settings::VARIABLE);
     let environment = |name: &str| std::env::var(name).ok();
-    let (settings, problems) =
+    let (mut settings, mut problems) =
         settings::load(arguments.conf.as_deref(), variable.as_deref(), &environment);
     crate::sys::blank_environment(settings::VARIABLE);
     let level = arguments.log_level.or(settings.log_level);
     log::install(level.unwrap_or(Level::Info), settings.log_format);
+    arguments.plan.apply(&mut settings.plan);
+    problems.extend(settings.conflict());
     if !problems.is_empty() {
         for problem in &problems {
             error!("{problem}");

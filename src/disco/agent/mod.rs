@@ -35,9 +35,13 @@ use crate::contract::exit;
 use crate::contract::rule::{HandlerEnv, Rule, Then};
 use crate::contract::text;
 use crate::contract::tree::Facts;
+use crate::sys::{self, watchdog};
 
 /// Exit code of an agent that panicked: none of the documented ones, so that init starts another.
 pub const PANICKED: u8 = 101;
+
+/// Exit code of an agent that used up `disco.agent_cpu` without coming to rest.
+pub const LOOPS: u8 = 102;
 
 /// Under which circumstances an agent is started.
 #[derive(Debug, Clone)]
@@ -53,6 +57,7 @@ pub struct Circumstances {
 /// Runs the agent to its end and returns its exit code. The process must be the agent's own.
 #[must_use]
 pub fn run(settings: &Settings, link: OwnedFd, circumstances: Circumstances) -> u8 {
+    sys::restrain(settings.agent_memory);
     let (layers, findings) = layers::load(&settings.path);
     if !circumstances.resumed {
         for warning in findings.doubts.iter().chain(&findings.warnings) {
@@ -73,7 +78,11 @@ pub fn run(settings: &Settings, link: OwnedFd, circumstances: Circumstances) -> 
         error!("Unable to configure container: {problems} with schemas and rules");
         return exit::CONFIG;
     }
+    if let Some(limit) = settings.agent_cpu {
+        watchdog::watch(limit, LOOPS);
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread()
+        .on_thread_park(watchdog::rest)
         .enable_all()
         .build()
     {
@@ -311,7 +320,7 @@ impl<'a> Agent<'a> {
             timeout: rule.timeout.map_or(self.settings.handler_timeout, |limit| {
                 Some(limit).filter(|l| !l.is_zero())
             }),
-            grace: self.settings.drain.max(Duration::from_secs(1)),
+            grace: self.settings.plan.drain.max(Duration::from_secs(1)),
         };
         let mut stop = self.stop.subscribe();
         let link = self.link.clone();

@@ -1,137 +1,196 @@
-//! The command: found the way execvp finds it, and prepared so that nothing is left to allocate
-//! between fork and exec.
+//! The command: found the way execvp finds it, prepared so that nothing is left to allocate between
+//! fork and exec, and, if it cannot be run, explained.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, stat};
 use nix::unistd::{AccessFlags, access};
 
-use crate::contract::exit;
+use super::plan::FailureCodes;
 use crate::disco::settings;
 use crate::sys::Prepared;
 
 /// Where commands are looked for when PATH is not set.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// A command, ready to be executed.
+pub struct Command {
+    /// Its name as given.
+    pub name: OsString,
+    /// What it is executed from.
+    pub prepared: Prepared,
+    search_path: OsString,
+}
+
 /// Why a command cannot be run.
-#[derive(Debug)]
-pub enum Failure {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
     /// It is nowhere on PATH, or not at the path given.
-    NotFound(OsString),
-    /// It is there, but may not be executed.
-    NotExecutable(PathBuf),
+    NotFound,
+    /// It is there, but may not be executed; which of the candidates it is.
+    NotExecutable(usize),
     /// The kernel refused to execute it.
-    Refused(OsString, std::io::Error),
+    Refused(Errno),
+    /// There is no process or no descriptor left to start it with.
+    NotStarted(Errno),
 }
 
-impl Failure {
-    /// 127 or 126, as in shells.
+/// A command that cannot be run, and why.
+#[derive(Clone, Copy)]
+pub struct Failure<'a> {
+    command: &'a Command,
+    /// Why.
+    pub why: Why,
+}
+
+impl Command {
+    /// Prepares a command with disco's environment less disco's own settings. A word with a NUL byte
+    /// cannot come from the kernel; were there one, it would end the word, as for every C program.
     #[must_use]
-    pub fn code(&self) -> u8 {
-        match self {
-            Self::NotFound(_) => exit::NOT_FOUND,
-            Self::Refused(_, error) if error.kind() == std::io::ErrorKind::NotFound => {
-                exit::NOT_FOUND
+    pub fn new(argv: Vec<OsString>) -> Self {
+        let c_string = |text: OsString| {
+            let mut bytes = text.into_vec();
+            let end = bytes.iter().position(|byte| *byte == 0);
+            bytes.truncate(end.unwrap_or(bytes.len()));
+            CString::new(bytes).unwrap_or_default()
+        };
+        let name = argv.first().cloned().unwrap_or_default();
+        let search_path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+        let paths = candidates(&name, &search_path)
+            .into_iter()
+            .map(|path| c_string(path.into()))
+            .collect();
+        let environment = std::env::vars_os()
+            .filter(|(name, _)| name != settings::VARIABLE)
+            .map(|(mut name, value)| {
+                name.push("=");
+                name.push(value);
+                c_string(name)
+            })
+            .collect();
+        let argv = argv.into_iter().map(c_string).collect();
+        Self {
+            name,
+            search_path,
+            prepared: Prepared::new(paths, argv, environment),
+        }
+    }
+
+    /// Looks for it ahead of time, so that a typo ends a container now and not after an hour of
+    /// waiting for its configuration.
+    ///
+    /// # Errors
+    /// Why it cannot be run, as far as that can be told without trying.
+    pub fn find(&self) -> Result<(), Failure<'_>> {
+        let is_named_by_path = self.name.as_bytes().contains(&b'/');
+        let mut why = Why::NotFound;
+        for (index, path) in self.prepared.candidates().iter().enumerate() {
+            let Ok(found) = stat(path.as_c_str()) else {
+                continue;
+            };
+            let is_file =
+                SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+            if is_file && access(path.as_c_str(), AccessFlags::X_OK).is_ok() {
+                return Ok(());
             }
-            Self::NotExecutable(_) | Self::Refused(..) => exit::NOT_EXECUTABLE,
+            // A name on PATH may be a directory by chance; one that was spelt out is meant.
+            if is_file || is_named_by_path {
+                why = Why::NotExecutable(index);
+            }
+        }
+        Err(self.failure(why))
+    }
+
+    /// A failure of this command.
+    #[must_use]
+    pub fn failure(&self, why: Why) -> Failure<'_> {
+        Failure { command: self, why }
+    }
+
+    /// What the kernel's errno means, where a second look can tell.
+    #[must_use]
+    pub fn refused(&self, error: Errno) -> Failure<'_> {
+        let why = self
+            .find()
+            .map_or_else(|failure| failure.why, |()| Why::Refused(error));
+        self.failure(why)
+    }
+}
+
+impl Failure<'_> {
+    /// Which exit code it means.
+    #[must_use]
+    pub fn code(&self, codes: &FailureCodes) -> u8 {
+        match self.why {
+            Why::NotFound | Why::Refused(Errno::ENOENT) => codes.not_found,
+            Why::NotExecutable(_) | Why::Refused(_) => codes.not_executable,
+            Why::NotStarted(_) => codes.not_started,
+        }
+    }
+
+    /// The name of the command as it was given.
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        &self.command.name
+    }
+
+    /// The kernel's error, or the one it would give.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self.why {
+            Why::NotFound => Errno::ENOENT,
+            Why::NotExecutable(_) => Errno::EACCES,
+            Why::Refused(error) | Why::NotStarted(error) => error,
         }
     }
 }
 
-/// Says in words of its own what the kernel's errno means, where a second look can tell.
-#[must_use]
-pub fn explain(failure: Failure) -> Failure {
-    match failure {
-        Failure::Refused(name, error) => {
-            find(&name).map_or_else(|found| found, |_| Failure::Refused(name, error))
-        }
-        other => other,
-    }
-}
-
-impl fmt::Display for Failure {
+impl fmt::Debug for Failure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotFound(name) if name.as_bytes().contains(&b'/') => {
-                write!(f, "command `{}` does not exist", name.display())
-            }
-            Self::NotFound(name) => {
-                write!(
-                    f,
-                    "command `{}` is not on PATH ({})",
-                    name.display(),
-                    search_path().display()
-                )
-            }
-            Self::NotExecutable(path) => {
-                write!(f, "command `{}` is not executable", path.display())
-            }
-            Self::Refused(name, error) => write!(f, "cannot execute `{}`: {error}", name.display()),
-        }
+        write!(f, "{:?} of {:?}", self.why, self.command.name)
     }
 }
 
-fn search_path() -> OsString {
-    std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into())
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, path) = (self.command.name.display(), &self.command.search_path);
+        match self.why {
+            Why::NotFound if self.command.name.as_bytes().contains(&b'/') => {
+                write!(f, "command `{name}` does not exist")
+            }
+            Why::NotFound => {
+                write!(f, "command `{name}` is not on PATH ({})", path.display())
+            }
+            Why::NotExecutable(index) => {
+                let found = self.command.prepared.candidates().get(index);
+                let found = found.map_or(&b""[..], |path| path.as_bytes());
+                let found = OsStr::from_bytes(found).display();
+                write!(f, "command `{found}` is not executable")
+            }
+            Why::Refused(Errno::ENOENT) => write!(
+                f,
+                "cannot execute `{name}`: it is there, but the interpreter or loader that it names is not"
+            ),
+            Why::Refused(error) => write!(f, "cannot execute `{name}`: {}", error.desc()),
+            Why::NotStarted(error) => write!(
+                f,
+                "cannot start `{name}`: {}; a limit of processes, descriptors or memory is reached",
+                error.desc()
+            ),
+        }
+    }
 }
 
 /// The files that a name may mean, in order.
-fn candidates(name: &OsStr) -> Vec<PathBuf> {
+fn candidates(name: &OsStr, search_path: &OsStr) -> Vec<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return vec![name.into()];
     }
-    std::env::split_paths(&search_path())
+    std::env::split_paths(search_path)
         .map(|dir| dir.join(name))
         .collect()
-}
-
-/// Finds a command ahead of time, so that a typo ends a container now and not after an hour of
-/// waiting for its configuration.
-///
-/// # Errors
-/// See [`Failure`].
-pub fn find(name: &OsStr) -> Result<PathBuf, Failure> {
-    let mut outcome = Failure::NotFound(name.to_owned());
-    for path in candidates(name) {
-        if path.is_file() && access(&path, AccessFlags::X_OK).is_ok() {
-            return Ok(path);
-        }
-        // A name on PATH may be a directory by chance; one that was spelt out is meant.
-        if path.is_file() || (path.exists() && name.as_bytes().contains(&b'/')) {
-            outcome = Failure::NotExecutable(path);
-        }
-    }
-    Err(outcome)
-}
-
-/// Prepares a command with disco's environment less disco's own settings. A word with a NUL byte
-/// cannot come from the kernel; were there one, it would end the word, as for every C program.
-#[must_use]
-pub fn prepare(argv: Vec<OsString>) -> Prepared {
-    let c_string = |text: OsString| {
-        let mut bytes = text.into_vec();
-        bytes.truncate(
-            bytes
-                .iter()
-                .position(|byte| *byte == 0)
-                .unwrap_or(bytes.len()),
-        );
-        CString::new(bytes).unwrap_or_default()
-    };
-    let name = argv.first().cloned().unwrap_or_default();
-    let paths = candidates(&name)
-        .into_iter()
-        .map(|path| c_string(path.into()))
-        .collect();
-    let environment = std::env::vars_os()
-        .filter(|(name, _)| name != settings::VARIABLE)
-        .map(|(mut name, value)| {
-            name.push("=");
-            name.push(value);
-            c_string(name)
-        })
-        .collect();
-    Prepared::new(paths, argv.into_iter().map(c_string).collect(), environment)
 }

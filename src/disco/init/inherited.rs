@@ -15,7 +15,7 @@ impl Inherited {
     /// Blocks every signal and remembers how things were. To be called before anything else.
     #[must_use]
     pub fn take() -> Self {
-        let mask = sys::set_mask(&sys::all_but_faults());
+        let mask = sys::set_mask(&SignalSet::all());
         // With SIGCHLD ignored the kernel throws exit statuses away (conformance pid1 2).
         let ignored_children = sys::is_ignored(libc::SIGCHLD);
         if ignored_children {
@@ -45,16 +45,17 @@ impl Inherited {
         sys::set_mask(&self.mask);
     }
 
-    /// Drops the pending signals that are about our own children and descriptors, and keeps the
-    /// others for whoever the process becomes.
+    /// Drops the pending signals that are about our own children and descriptors; whatever else is
+    /// pending waits for whoever the process becomes.
     pub(super) fn discard_own_signals(&self) {
-        let mut kept = Vec::new();
-        while let Some(received) = sys::wait_signal(&sys::all_but_faults(), Some(Duration::ZERO)) {
-            if !received.from_kernel || !matches!(received.number, libc::SIGCHLD | libc::SIGIO) {
-                kept.push(received.number);
+        let own = SignalSet::none().and(libc::SIGCHLD).and(libc::SIGIO);
+        let mut foreign = None;
+        while let Ok(Some(received)) = sys::wait_signal(&own, Some(Duration::ZERO)) {
+            if !received.from_kernel {
+                foreign = Some(received.number);
             }
         }
-        for number in kept {
+        if let Some(number) = foreign {
             // Blocked, so that it waits again until the mask is restored.
             let _ = sys::kill(sys::own_pid(), number);
         }

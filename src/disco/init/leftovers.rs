@@ -3,115 +3,198 @@
 //! As PID 1 of a namespace that is everyone; elsewhere only our own descendants, since in a shared
 //! namespace the others are not ours to signal (conformance pid1 14, 33).
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use crate::sys::{self, Reaped, SignalSet};
+use super::plan::Plan;
+use crate::sys::{self, Reaped, SignalSet, proc};
 
 /// How long a killed process may take to go; longer means that it hangs in the kernel.
 const KILLED: Duration = Duration::from_secs(2);
 /// Pause between two rounds of KILL.
 const AGAIN: Duration = Duration::from_millis(20);
+/// How many processes a message names.
+const NAMED: usize = 10;
 
-/// Ends everything that is left: TERM and CONT, up to `grace`, then KILL. Returns the moment the
-/// last one is gone. `signals` are blocked and contain SIGCHLD.
-pub fn drain(signals: &SignalSet, grace: Duration, is_pid_1: bool) {
-    if !reap_all() {
-        return;
-    }
-    signal_all(libc::SIGTERM, is_pid_1);
-    // A stopped process acts on TERM only when it goes on.
-    signal_all(libc::SIGCONT, is_pid_1);
-    if gone_before(signals, Instant::now() + grace) {
-        return;
-    }
-    let left = names(is_pid_1);
-    warn!("killing what is left after {grace:?}: {left}");
-    // Again and again: what forks faster than the list is read is not in it.
-    let deadline = Instant::now() + KILLED;
-    while Instant::now() < deadline {
-        signal_all(libc::SIGKILL, is_pid_1);
-        if gone_before(signals, deadline.min(Instant::now() + AGAIN)) {
+/// Whose leftovers they are, and what is known of the end.
+pub struct Leftovers<'a> {
+    /// For the drain, the stop timeout and the signals that stop.
+    pub plan: &'a Plan,
+    /// Whether everybody is ours.
+    pub is_pid_1: bool,
+    /// Process group of the command; 0 if there was none. Where `/proc` is not to be had it is all
+    /// that can be found.
+    pub group: i32,
+    /// Whether somebody has asked disco to stop already, so that the next time means now.
+    pub stopping: bool,
+    /// When everything must be over, if that is known.
+    pub deadline: Option<Instant>,
+}
+
+/// How a wait for the last process went.
+enum Wait {
+    Gone,
+    TimeIsUp,
+    /// Somebody asks to stop.
+    Asked,
+}
+
+impl Leftovers<'_> {
+    /// Ends everything that is left: TERM and CONT, time, KILL. Returns the moment the last one is
+    /// gone.
+    pub fn drain(mut self) {
+        if !reap_all() {
             return;
         }
+        self.signal_all(libc::SIGTERM);
+        // A stopped process acts on TERM only when it goes on.
+        self.signal_all(libc::SIGCONT);
+        let start = Instant::now();
+        let waited = loop {
+            let grace = start + self.plan.drain;
+            let until = self.deadline.map_or(grace, |deadline| grace.min(deadline));
+            match self.wait_for_the_last(until) {
+                Wait::Gone => return,
+                Wait::TimeIsUp => break until.saturating_duration_since(start),
+                Wait::Asked if self.stopping => {
+                    info!("asked to stop again: ending what is left at once");
+                    break Duration::from_millis(elapsed_ms(start));
+                }
+                Wait::Asked => {
+                    self.stopping = true;
+                    let timeout = self.plan.stop_timeout;
+                    self.deadline = timeout.map(|timeout| Instant::now() + timeout);
+                }
+            }
+        };
+        warn!("killing what is left after {waited:?}: {}", Names(&self));
+        // Again and again: what forks faster than the list is read is not in it.
+        let deadline = Instant::now() + KILLED;
+        while Instant::now() < deadline {
+            self.signal_all(libc::SIGKILL);
+            let round = deadline.min(Instant::now() + AGAIN);
+            while let answer @ (Wait::Gone | Wait::Asked) = self.wait_for_the_last(round) {
+                if matches!(answer, Wait::Gone) {
+                    return;
+                }
+            }
+        }
+        warn!(
+            "some processes cannot be killed; leaving them: {}",
+            Names(&self)
+        );
     }
-    warn!("some processes cannot be killed; leaving them");
+
+    fn wait_for_the_last(&self, until: Instant) -> Wait {
+        while reap_all() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Wait::TimeIsUp;
+            }
+            match sys::wait_signal(&SignalSet::all(), Some(left)) {
+                Ok(Some(received)) if self.plan.is_stop(received.number) => return Wait::Asked,
+                // Whatever else comes, the children are what matters.
+                Ok(_) => {}
+                Err(_) => return Wait::TimeIsUp,
+            }
+        }
+        Wait::Gone
+    }
+
+    fn signal_all(&self, number: i32) {
+        if self.is_pid_1 {
+            // ESRCH: nobody is left.
+            let _ = sys::kill(-1, number);
+            return;
+        }
+        if !self.each(|pid| signal(pid, number)) && self.group > 0 {
+            let _ = sys::kill(-self.group, number);
+        }
+    }
+
+    /// Calls `each` with every process that is ours. Returns whether they can be told at all.
+    fn each(&self, mut each: impl FnMut(i32)) -> bool {
+        let own = sys::own_pid();
+        proc::each_process(|pid| {
+            if pid != own && (self.is_pid_1 || is_ours(pid)) {
+                each(pid);
+            }
+        })
+    }
+}
+
+/// Without the digits that nobody reads.
+fn elapsed_ms(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Signals a process if it is ours: held first, looked at then, so that it is the one that was meant
+/// (pid1 37).
+fn signal(pid: i32, number: i32) {
+    let sent = match sys::hold(pid) {
+        Ok(process) if is_ours(pid) => sys::kill_held(&process, number),
+        Ok(_) => return,
+        // Kernels before 5.3, and filters.
+        Err(_) => sys::kill(pid, number),
+    };
+    if let Err(error) = sent {
+        debug!(pid, "cannot be signalled: {}", error.desc());
+    }
+}
+
+/// Whether a process descends from us.
+fn is_ours(pid: i32) -> bool {
+    let own = sys::own_pid();
+    let mut next = proc::parent_of(pid);
+    // No tree is so deep; a chain that changes while it is read could be longer than any.
+    for _ in 0..4096 {
+        match next {
+            Some(parent) if parent == own => return true,
+            Some(parent) if parent > 1 => next = proc::parent_of(parent),
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// Reaps what has ended. Returns whether any child is left.
 fn reap_all() -> bool {
     loop {
         match sys::reap() {
-            Reaped::Ended(..) => {}
+            Reaped::Ended(..) | Reaped::Stopped(..) => {}
             Reaped::Running => return true,
             Reaped::Childless => return false,
         }
     }
 }
 
-fn gone_before(signals: &SignalSet, deadline: Instant) -> bool {
-    while reap_all() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
-        }
-        // Whatever comes, the children are what matters.
-        let _ = sys::wait_signal(signals, Some(left));
-    }
-    true
-}
-
-fn signal_all(number: i32, is_pid_1: bool) {
-    if is_pid_1 {
-        // ESRCH: nobody is left.
-        let _ = sys::kill(-1, number);
-        return;
-    }
-    for pid in descendants() {
-        if let Err(error) = sys::kill(pid, number) {
-            debug!(pid, "cannot be signalled: {error}");
-        }
-    }
-}
-
-/// Our descendants by `/proc`; without it, none that we could name.
-fn descendants() -> Vec<i32> {
-    let all: Vec<(i32, i32)> = processes()
-        .filter_map(|pid| Some((pid, parent_of(pid)?)))
-        .collect();
-    let mut found = vec![sys::own_pid()];
-    let mut next = 0;
-    while let Some(parent) = found.get(next).copied() {
-        found.extend(all.iter().filter(|(_, p)| *p == parent).map(|(pid, _)| pid));
-        next += 1;
-    }
-    found.remove(0);
-    found
-}
-
-fn processes() -> impl Iterator<Item = i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-fn parent_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold blanks and parentheses; what follows the last one does not.
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
-}
-
 /// Names and pids, for the log.
-fn names(is_pid_1: bool) -> String {
-    let pids: Vec<i32> = if is_pid_1 {
-        processes().filter(|pid| *pid != 1).collect()
-    } else {
-        descendants()
-    };
-    let named = pids.iter().take(10).map(|pid| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        format!("{} ({pid})", name.trim_end())
-    });
-    named.collect::<Vec<_>>().join(", ")
+struct Names<'a>(&'a Leftovers<'a>);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut count, mut outcome) = (0, Ok(()));
+        self.0.each(|pid| {
+            count += 1;
+            if count <= NAMED && outcome.is_ok() {
+                outcome = name(f, pid, count == 1);
+            }
+        });
+        outcome?;
+        match count {
+            0 => f.write_str("processes that cannot be seen"),
+            1..=NAMED => Ok(()),
+            _ => write!(f, " and {} more", count - NAMED),
+        }
+    }
+}
+
+fn name(f: &mut fmt::Formatter<'_>, pid: i32, is_first: bool) -> fmt::Result {
+    if !is_first {
+        f.write_str(", ")?;
+    }
+    proc::write_name(pid, f)?;
+    write!(f, " ({pid})")
 }

@@ -1,78 +1,118 @@
 //! Starts the command: its own process group, the terminal if we have it, and every signal as we
 //! were given it. Also becomes the command, in exec mode.
 
-use std::ffi::OsStr;
-use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::{Pid, getpgrp, pipe2, setpgid, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgrp, pipe2, setpgid};
 
 use super::Inherited;
-use super::command::Failure;
-use crate::sys::{self, Fork, Prepared};
+use super::command::{Command, Failure, Why};
+use super::terminal::Terminal;
+use crate::sys::{self, Fork};
 
-/// Whether our own process group is in front on the terminal, so that it is ours to give.
-#[must_use]
-pub fn has_foreground() -> bool {
-    tcgetpgrp(sys::stdin()).is_ok_and(|group| group == getpgrp())
+/// The exit code of a child that could not execute the command; the reason is in its report.
+pub const NOT_EXECUTED: u8 = 127;
+
+/// How a command is started.
+pub struct Start<'a> {
+    /// What disco was started with.
+    pub inherited: &'a Inherited,
+    /// The terminal to put it in front of, if that is ours.
+    pub terminal: Option<&'a Terminal>,
+    /// Whether it gets a session of its own, and not only a process group.
+    pub session: bool,
+    /// The signal that it gets when we die before it.
+    pub death: Option<i32>,
 }
 
-/// Starts the command, in front on the terminal if `foreground`, and returns its pid once exec has
-/// succeeded.
+/// A command that was forked. Whether it could be executed is on the pipe when it has ended.
+pub struct Started {
+    /// Its pid, which is its process group's, too.
+    pub pid: i32,
+    report: OwnedFd,
+}
+
+impl Started {
+    /// Why it could not be executed, once it has ended; nothing when it ended by itself.
+    #[must_use]
+    pub fn failure(&self) -> Option<Errno> {
+        let mut code = [0; 4];
+        // Exec closes the writing end; whatever is read before that is why it failed.
+        match nix::unistd::read(&self.report, &mut code) {
+            Ok(4) => Some(Errno::from_raw(i32::from_ne_bytes(code))),
+            _ => None,
+        }
+    }
+
+    /// The descriptor by which it reports.
+    #[must_use]
+    pub fn report(&self) -> &OwnedFd {
+        &self.report
+    }
+}
+
+/// Starts the command. It may not have been executed yet when this returns: nobody waits for a dead
+/// mount here, and a signal sent to it meanwhile takes effect before or after, as for any process.
 ///
 /// # Errors
-/// Why it could not be started; no process is left behind.
-pub fn start(
-    name: &OsStr,
-    prepared: &mut Prepared,
-    inherited: &Inherited,
-    foreground: bool,
-) -> Result<i32, Failure> {
-    let refused = |error: io::Error| Failure::Refused(name.to_owned(), error);
-    // Exec closes the writing end; whatever is read before that is why it failed.
-    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| refused(error.into()))?;
-    match sys::fork().map_err(refused)? {
-        Fork::Child => child(prepared, inherited, foreground, &writer),
+/// Why there is no process for it.
+pub fn start<'a>(command: &'a mut Command, how: &Start<'_>) -> Result<Started, Failure<'a>> {
+    match fork(command, how) {
+        Ok(started) => Ok(started),
+        Err(error) => Err(command.failure(Why::NotStarted(error))),
+    }
+}
+
+fn fork(command: &mut Command, how: &Start<'_>) -> Result<Started, Errno> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let parent = sys::own_pid();
+    match sys::fork()? {
+        Fork::Child => child(command, how, &writer, parent),
         Fork::Parent(pid) => {
-            // In parent and child, so that neither can be too early to signal the group (pid1 22).
-            let _ = setpgid(Pid::from_raw(pid), Pid::from_raw(pid));
-            drop(writer);
-            match failure(reader) {
-                None => Ok(pid),
-                Some(error) => Err(refused(error)),
+            if !how.session {
+                // In parent and child, so that neither can be too early to signal the group (pid1 22).
+                let _ = setpgid(Pid::from_raw(pid), Pid::from_raw(pid));
             }
+            Ok(Started {
+                pid,
+                report: reader,
+            })
         }
     }
 }
 
-fn child(prepared: &mut Prepared, inherited: &Inherited, foreground: bool, writer: &OwnedFd) -> ! {
-    // EPERM when we lead a session already: then there is nothing to do.
-    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-    if foreground {
-        // All signals are blocked, SIGTTOU among them, so that this cannot stop us. Every failure
-        // means that there is no terminal to hand over (pid1 26, 28, 29).
-        let _ = tcsetpgrp(sys::stdin(), getpgrp());
+fn child(command: &mut Command, how: &Start<'_>, writer: &OwnedFd, parent: i32) -> ! {
+    if how.session {
+        let _ = nix::unistd::setsid();
+        sys::take_terminal();
+    } else {
+        // EPERM when we lead a session already: then there is nothing to do.
+        let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+        if let Some(terminal) = how.terminal {
+            // In the child, so that it cannot run before it is in front. All signals are blocked,
+            // SIGTTOU among them, so that this cannot stop us.
+            terminal.give(getpgrp().as_raw());
+        }
     }
-    inherited.restore();
-    let error = prepared.execute();
-    let code = error.raw_os_error().unwrap_or(libc::EIO);
-    let _ = nix::unistd::write(writer, &code.to_ne_bytes());
-    sys::exit_now(127)
-}
-
-/// The errno that the child reports, or `None` when exec closed the pipe.
-fn failure(reader: OwnedFd) -> Option<io::Error> {
-    let mut code = [0; 4];
-    let mut reader = std::fs::File::from(reader);
-    reader.read_exact(&mut code).ok()?;
-    Some(io::Error::from_raw_os_error(i32::from_ne_bytes(code)))
+    if let Some(number) = how.death
+        && sys::set_parent_death(number, parent) == Ok(false)
+    {
+        sys::exit_now(NOT_EXECUTED);
+    }
+    command.prepared.take_over_descriptors();
+    how.inherited.restore();
+    let error = command.prepared.execute() as i32;
+    let _ = nix::unistd::write(writer, &error.to_ne_bytes());
+    sys::exit_now(NOT_EXECUTED)
 }
 
 /// Becomes the command: nothing of disco remains but the pid. Returns only on failure.
-pub fn become_command(name: &OsStr, prepared: &mut Prepared, inherited: &Inherited) -> Failure {
+pub fn become_command<'a>(command: &'a mut Command, inherited: &Inherited) -> Failure<'a> {
     sys::set_subreaper(false);
     inherited.discard_own_signals();
     inherited.restore();
-    Failure::Refused(name.to_owned(), prepared.execute())
+    let error = command.prepared.execute();
+    command.refused(error)
 }

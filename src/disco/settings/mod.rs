@@ -8,6 +8,7 @@ pub mod env;
 pub mod etcd;
 pub mod flat;
 pub mod http;
+pub mod plan;
 pub mod raw;
 
 use std::ffi::{OsStr, OsString};
@@ -20,7 +21,9 @@ pub use etcd::{Api, EtcdSettings};
 pub use flat::FlatSettings;
 pub use http::{Endpoint, HttpSettings, Secret, TokenSource};
 
+use crate::contract::bytes;
 use crate::contract::problem::Problem;
+use crate::disco::init::plan::Plan;
 use crate::disco::log;
 use raw::{Raw, Section};
 
@@ -95,10 +98,12 @@ pub struct Settings {
     pub deadline: Option<Duration>,
     /// Supervise or exec.
     pub mode: Mode,
-    /// From the stop signal to KILL for the command; `None`, the default, leaves it to the runtime.
-    pub stop_timeout: Option<Duration>,
-    /// What processes left behind get between TERM and KILL. Default 5 s.
-    pub drain: Duration,
+    /// How init treats the command.
+    pub plan: Plan,
+    /// Memory that the agent may take, in bytes; `None` is no limit. Default 512 MiB.
+    pub agent_memory: Option<u64>,
+    /// Processor time that the agent may use without coming to rest; `None` is no limit. Default 10 s.
+    pub agent_cpu: Option<Duration>,
     /// In declared order.
     pub sources: Vec<SourceSettings>,
 }
@@ -189,9 +194,27 @@ fn general(section: &Section<'_>) -> Settings {
             ],
             Mode::Auto,
         ),
-        stop_timeout: section.limit("stop_timeout", None),
-        drain: section.duration("drain", Duration::from_secs(5)),
+        plan: plan::read(section),
+        agent_memory: Some(
+            section
+                .parsed("agent_memory", bytes::parse)
+                .unwrap_or(512 << 20),
+        )
+        .filter(|bytes| *bytes > 0),
+        agent_cpu: section.limit("agent_cpu", Some(Duration::from_secs(10))),
         sources: Vec::new(),
+    }
+}
+
+impl Settings {
+    /// What cannot be had together.
+    #[must_use]
+    pub fn conflict(&self) -> Option<Problem> {
+        let key = self.plan.must_stay().filter(|_| self.mode == Mode::Exec)?;
+        let message = format!(
+            "`exec` leaves nobody to honour `disco.{key}` or the option of that name; expected `supervise` or `auto`"
+        );
+        Some(Problem::new(message).at_key("disco.mode"))
     }
 }
 

@@ -1,0 +1,259 @@
+//! Keeps the agent: starts it, obeys it, starts it again when it dies.
+//!
+//! What init knows of configuration is here: whether the container is configured, what the agents
+//! have applied, and which handler is at work. Nothing an agent does or fails to do ends a command
+//! that runs.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::unistd::{Pid, setpgid};
+use tracing::{debug, error, info, warn};
+
+use super::{Init, OWN};
+use crate::contract::exit::{self, Exit};
+use crate::contract::signal::Name;
+use crate::disco::agent::{self, Circumstances};
+use crate::disco::link::{self, Message};
+use crate::disco::log;
+use crate::sys::{self, Fork, SignalSet};
+
+/// How long an agent may take to go once it is told to, beyond what its handler is given.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
+
+/// Pause before the first restart of an agent; each next one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// An agent that has lived so long has not failed to start.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// How many applied rules are remembered once the command runs and nothing may grow any more. Those
+/// beyond are applied again by the next agent, should this one die.
+const REMEMBERED: usize = 256;
+
+/// The agent as init sees it.
+struct Agent {
+    pid: i32,
+    link: OwnedFd,
+    started: Instant,
+}
+
+/// What init knows of agents.
+pub(super) struct Keeper {
+    agent: Option<Agent>,
+    /// When to start it again, and how long to wait the next time.
+    due: Option<Instant>,
+    pause: Duration,
+    /// Whether every rule has been complete once.
+    pub(super) configured: bool,
+    /// Whether the agent goes on once configured.
+    pub(super) stays: bool,
+    /// What the agents have applied: number of the rule, fingerprint of the data.
+    applied: Vec<(u32, u64)>,
+    /// Process group of the handler at work; 0 if there is none.
+    handler: i32,
+}
+
+impl Keeper {
+    pub(super) fn new() -> Self {
+        Self {
+            agent: None,
+            due: None,
+            pause: FIRST_PAUSE,
+            configured: false,
+            stays: false,
+            applied: Vec::new(),
+            handler: 0,
+        }
+    }
+
+    /// The agent's pid, if there is one.
+    pub(super) fn pid(&self) -> Option<i32> {
+        Some(self.agent.as_ref()?.pid)
+    }
+
+    /// The agent's socket, if there is one.
+    pub(super) fn link(&self) -> Option<&OwnedFd> {
+        Some(&self.agent.as_ref()?.link)
+    }
+
+    /// When something is to be done.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Lets go of the agent, which ends when it sees that.
+    pub(super) fn let_go(&mut self) {
+        self.agent = None;
+        self.due = None;
+    }
+
+    /// Makes room for everything that may still have to be remembered.
+    pub(super) fn settle(&mut self) {
+        self.applied.reserve_exact(REMEMBERED);
+    }
+
+    fn schedule(&mut self) {
+        self.due = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+impl Init {
+    pub(super) fn start_agent(&mut self) {
+        self.keeper.due = None;
+        let started = link::pair().and_then(|(own, theirs)| {
+            sys::signal_when_readable(own.as_fd())?;
+            Ok((sys::fork()?, own, theirs))
+        });
+        match started {
+            Ok((Fork::Child, own, theirs)) => {
+                sys::unseal();
+                drop(own);
+                self.become_agent(theirs)
+            }
+            Ok((Fork::Parent(pid), own, _)) => {
+                debug!(pid, "agent started");
+                self.keeper.agent = Some(Agent {
+                    pid,
+                    link: own,
+                    started: Instant::now(),
+                });
+            }
+            Err(error) => {
+                let pause = self.keeper.pause;
+                error!(
+                    "cannot start the agent: {}; trying again in {pause:?}",
+                    error.desc()
+                );
+                self.keeper.schedule();
+            }
+        }
+    }
+
+    pub(super) fn start_agent_if_due(&mut self) {
+        if self.keeper.due.is_some_and(|due| due <= Instant::now()) {
+            self.start_agent();
+        }
+    }
+
+    /// The child's side: a process like any other, with its own signals and no stdin, which is the
+    /// command's. What it prints by mistake goes to stderr.
+    fn become_agent(&self, link: OwnedFd) -> ! {
+        log::may_wait();
+        // Away from the terminal's foreground: its ^C is for init to judge.
+        let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+        sys::ignore_terminal_stops();
+        sys::detach_stdin();
+        sys::redirect(2, 1);
+        // Whatever else was inherited is the command's, too; the link moves below it first.
+        let link = sys::keep_only(link);
+        log::install_panic_hook(agent::PANICKED);
+        sys::set_mask(&SignalSet::none());
+        let circumstances = Circumstances {
+            started: self.started,
+            resumed: self.keeper.configured,
+            applied: self.keeper.applied.clone(),
+        };
+        sys::exit_now(agent::run(&self.settings, link, circumstances))
+    }
+
+    /// Decides what the end of an agent means; after the command has started it is never final.
+    ///
+    /// # Errors
+    /// The exit code of an agent that is not to be started again.
+    pub(super) fn agent_ended(&mut self, exit: Exit) -> Result<(), u8> {
+        let keeper = &mut self.keeper;
+        let agent = keeper.agent.take();
+        // A handler's leader went with its agent; what it has started would work on beside its successor.
+        match std::mem::take(&mut keeper.handler) {
+            0 => {}
+            group => drop(sys::kill(-group, libc::SIGKILL)),
+        }
+        if keeper.configured && !keeper.stays {
+            return Ok(());
+        }
+        match exit {
+            // It has said why.
+            Exit::Code(code @ (exit::USAGE | exit::UNAVAILABLE | exit::FAILED | exit::CONFIG))
+                if !keeper.configured =>
+            {
+                Err(code)
+            }
+            _ => {
+                if agent.is_some_and(|agent| agent.started.elapsed() > SETTLED) {
+                    keeper.pause = FIRST_PAUSE;
+                }
+                let pause = keeper.pause;
+                if exit == Exit::Code(agent::LOOPS) {
+                    let limit = self.settings.agent_cpu.unwrap_or_default();
+                    error!("the agent has used {limit:?} of processor time without coming to rest");
+                }
+                error!("the agent ended ({exit}); starting it again in {pause:?}");
+                keeper.schedule();
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for an agent that has said that it is done, since nobody else will reap it.
+    ///
+    /// # Errors
+    /// The exit code where waiting is not possible.
+    pub(super) fn await_agent(&mut self) -> Result<(), u8> {
+        let mut deadline = Instant::now() + GRACE;
+        while let Some(pid) = self.keeper.pid() {
+            if self.reap().agent.is_some() {
+                self.keeper.agent = None;
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let _ = sys::kill(pid, libc::SIGKILL);
+                deadline += GRACE;
+            }
+            self.wait(&OWN, Some(deadline))?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what the agent has said.
+    pub(super) fn obey_agent(&mut self) {
+        while let Some(message) = self.keeper.link().and_then(link::take) {
+            match message {
+                Message::Configured { stays } => {
+                    self.keeper.configured = true;
+                    self.keeper.stays = stays;
+                }
+                Message::Applied(rule, fingerprint) => self.keeper.remember(rule, fingerprint),
+                Message::Handler(group) => self.keeper.handler = group,
+                Message::Signal(number) => {
+                    if !self.service.stopping {
+                        info!("a rule sends {} to the command", Name(number));
+                        self.send(number, None);
+                    }
+                }
+                Message::Restart => self.restart_by_rule(),
+            }
+        }
+    }
+}
+
+impl Keeper {
+    fn remember(&mut self, rule: u32, fingerprint: u64) {
+        self.applied.retain(|(number, _)| *number != rule);
+        let has_room = self.applied.len() < self.applied.capacity();
+        // 0 says that a run is under way, of which nobody knows how far it will get.
+        if fingerprint != 0 && (has_room || !self.configured) {
+            self.applied.push((rule, fingerprint));
+        }
+    }
+}
+
+/// A stopped agent looks alive and does nothing.
+pub(super) fn report_stopped(pid: i32, number: i32) {
+    warn!(
+        "the agent was stopped by {}: changes are not seen until `kill -CONT {pid}`",
+        Name(number)
+    );
+}

@@ -1,0 +1,495 @@
+//! The command while it runs: signals forwarded, stops followed, ended and started again.
+//!
+//! From the first start on nothing here allocates. What remains when the command is gone for good is
+//! [`super::leftovers`]'.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use tracing::{error, info, warn};
+
+use super::plan::{Suspend, When};
+use super::spawn::{self, Start, Started};
+use super::terminal::Terminal;
+use super::voice::Event;
+use super::{Init, OWN};
+use crate::contract::exit::{self, Exit};
+use crate::disco::log;
+use crate::sys::{self, Received, SignalSet, TERMINAL_STOPS, proc};
+
+/// From TERM to KILL for a command that a rule restarts, where `disco.stop_timeout` says nothing.
+const RESTART_GRACE: Duration = Duration::from_secs(10);
+
+/// Where the command is in its life.
+enum State {
+    /// It has not been started yet, or there is none to start.
+    Idle,
+    /// It runs.
+    Running(Started),
+    /// It has ended and is to be started again once its process group is empty, or, at that time, what
+    /// is left of it killed.
+    Clearing(Instant),
+    /// It is started again when the pause is over.
+    Pausing,
+    /// It has ended for good; with this code disco ends.
+    Over(u8),
+}
+
+/// The command as init sees it.
+pub(super) struct Service {
+    state: State,
+    /// The process group of the instance that was started last; 0 if there was none.
+    pub(super) group: i32,
+    started: Instant,
+    /// How often it was started again in a row, and the next pause.
+    row: u32,
+    pause: Duration,
+    /// When the pause is over.
+    next: Instant,
+    /// The status to leave with should it not be started again.
+    last: u8,
+    terminal: Option<Terminal>,
+    /// Whether the terminal is ours to give.
+    has_front: bool,
+    /// Whether a signal that stops was forwarded, and not yet one that continues.
+    may_stop: bool,
+    /// Whether we have stopped with the command, and wait for SIGCONT.
+    suspended: bool,
+    /// Set while a rule's restart is under way.
+    restarting: bool,
+    /// Set for good once somebody has asked disco to end the command.
+    pub(super) stopping: bool,
+    /// The signal by which it was asked, as it was sent.
+    asked: Option<i32>,
+    /// When everything must be over, once somebody has asked for it.
+    pub(super) deadline: Option<Instant>,
+    /// When the command gets KILL.
+    kill_at: Option<Instant>,
+}
+
+impl Service {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Idle,
+            group: 0,
+            started: Instant::now(),
+            row: 0,
+            pause: Duration::ZERO,
+            next: Instant::now(),
+            last: 0,
+            terminal: None,
+            has_front: false,
+            may_stop: false,
+            suspended: false,
+            restarting: false,
+            stopping: false,
+            asked: None,
+            deadline: None,
+            kill_at: None,
+        }
+    }
+
+    /// The pid of the command, while it runs.
+    pub(super) fn pid(&self) -> Option<i32> {
+        match &self.state {
+            State::Running(started) => Some(started.pid),
+            _ => None,
+        }
+    }
+
+    /// Sends a signal to the process group of the command. Returns whether anybody got it.
+    pub(super) fn signal_group(&self, number: i32) -> bool {
+        self.group > 0 && sys::kill(-self.group, number).is_ok()
+    }
+
+    /// Gives the terminal back to whoever gave it to us: a script that goes on would be stopped when
+    /// it reads.
+    pub(super) fn return_terminal(&self) {
+        if let Some(terminal) = self.terminal.as_ref().filter(|_| self.has_front) {
+            terminal.take_back(self.group);
+        }
+    }
+
+    fn terminal_descriptor(&self) -> Option<&OwnedFd> {
+        self.terminal.as_ref()?.opened()
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let state = match self.state {
+            State::Clearing(at) => Some(at),
+            State::Pausing => Some(self.next),
+            _ => None,
+        };
+        [state, self.kill_at].into_iter().flatten().min()
+    }
+}
+
+impl Init {
+    /// Runs the command as a child, again and again if that is wanted, to its end.
+    pub(super) fn supervise(&mut self) -> u8 {
+        self.settle();
+        loop {
+            if let State::Over(code) = self.service.state {
+                return self.end(code);
+            }
+            let due = [self.keeper.due(), self.service.due()]
+                .into_iter()
+                .flatten()
+                .min();
+            // What nobody is there for waits in the queue, where it keeps order and number.
+            let stops = [libc::SIGTERM, libc::SIGINT, self.settings.plan.stop_signal];
+            let signals = match self.service.state {
+                State::Running(_) => SignalSet::all(),
+                _ => stops.iter().fold(OWN, |set, number| set.and(*number)),
+            };
+            match self.wait(&signals, due) {
+                Ok(Some(received)) => self.signalled(received),
+                // A child, the agent, or the time.
+                Ok(None) => self.look_around(),
+                Err(code) => self.service.state = State::Over(code),
+            }
+        }
+    }
+
+    /// Prepares for everything that will ever need memory, then starts the command.
+    fn settle(&mut self) {
+        self.service.terminal = Terminal::find();
+        self.service.pause = self.settings.plan.restart.delay;
+        self.keeper.settle();
+        if self.settings.plan.session && sys::leave_terminal() {
+            // What this sends to us is not for the command (pid1 27).
+            let both = SignalSet::none().and(libc::SIGHUP).and(libc::SIGCONT);
+            while let Ok(Some(received)) = sys::wait_signal(&both, Some(Duration::ZERO)) {
+                (self.settings.plan.speak)(&Event::HandOff(received.number));
+            }
+        }
+        log::never_wait();
+        if !self.settings.plan.pause {
+            self.start_command();
+        }
+        sys::seal();
+        if !self.may_start_again() {
+            // The command has its own; a mount or a socket that init held could never be given up.
+            let report = match &self.service.state {
+                State::Running(started) => Some(started.report()),
+                _ => None,
+            };
+            let kept = [
+                report,
+                self.keeper.link(),
+                self.service.terminal_descriptor(),
+            ];
+            sys::close_all_but(&kept);
+            let _ = nix::unistd::chdir(c"/");
+        }
+        sys::release_code();
+    }
+
+    /// Whether init will have to start anything again, in the place and with the descriptors that it
+    /// was given.
+    fn may_start_again(&self) -> bool {
+        self.settings.plan.restart.when != When::Never || self.keeper.stays
+    }
+
+    fn start_command(&mut self) {
+        let (plan, service) = (&self.settings.plan, &mut self.service);
+        let terminal = service.terminal.as_ref();
+        service.has_front |= terminal.is_some_and(Terminal::is_ours);
+        let how = Start {
+            inherited: &self.inherited,
+            terminal: terminal.filter(|_| service.has_front),
+            session: plan.session,
+            death: plan.command_death,
+        };
+        service.started = Instant::now();
+        match spawn::start(&mut self.command, &how) {
+            Ok(started) => {
+                let pid = started.pid;
+                service.group = pid;
+                service.state = State::Running(started);
+                let name = &self.command.name;
+                (plan.speak)(&Event::Spawned { name, pid });
+                if std::mem::take(&mut self.owes_sigio) {
+                    self.send(libc::SIGIO, None);
+                }
+            }
+            Err(failure) => {
+                (plan.speak)(&Event::CannotExecute(&failure));
+                let code = failure.code(&plan.codes);
+                // A limit that is reached now may be so no more in a while.
+                self.start_again_or_end(code, false);
+            }
+        }
+    }
+
+    /// Looks after children and after the time.
+    fn look_around(&mut self) {
+        let news = self.look_after_children();
+        if let Some(exit) = news.agent {
+            // With the command once started no end of an agent is final.
+            let _ = self.agent_ended(exit);
+        }
+        self.start_agent_if_due();
+        if let Some(number) = news.command_stopped {
+            self.command_stopped(number);
+        }
+        if let Some(exit) = news.command {
+            self.command_ended(exit);
+        }
+        let now = Instant::now();
+        match self.service.state {
+            State::Clearing(_) if !self.service.signal_group(0) => self.pause(),
+            State::Clearing(until) if until <= now => {
+                warn!("killing what the command has left behind");
+                self.service.signal_group(libc::SIGKILL);
+                self.pause();
+            }
+            _ => {}
+        }
+        if matches!(self.service.state, State::Pausing) && self.service.next <= now {
+            self.start_command();
+        }
+        if self.service.kill_at.is_some_and(|at| at <= now) {
+            warn!("the command did not end in time; killing it and its process group");
+            self.kill_command();
+        }
+    }
+
+    /// A signal from outside, or from the terminal.
+    fn signalled(&mut self, received: Received) {
+        let (plan, number) = (&self.settings.plan, received.number);
+        let is_stop = plan.is_stop(number);
+        if self.service.pid().is_none() {
+            if is_stop {
+                info!("asked to stop by {received} while the command does not run");
+                self.service.stopping = true;
+                self.service.state = State::Over(self.service.last);
+            }
+            return;
+        }
+        (plan.speak)(&Event::Received(received));
+        if number == libc::SIGIO {
+            self.owes_sigio = false;
+        }
+        if is_stop && self.service.stopping && plan.second_stop_kills {
+            warn!("asked to stop again, by {received}: killing the command");
+            self.kill_command();
+            return;
+        }
+        if number == libc::SIGCONT {
+            self.continued();
+        }
+        let plan = &self.settings.plan;
+        let Some(to) = plan.rewrite.get(number) else {
+            (plan.speak)(&Event::Dropped(number));
+            return;
+        };
+        if to != number {
+            (plan.speak)(&Event::Rewritten { from: number, to });
+        }
+        self.send(to, received.value);
+        (plan.speak)(&Event::Forwarded {
+            number: to,
+            received,
+        });
+        if is_stop && !self.service.stopping {
+            (plan.speak)(&Event::Stopping(received));
+            let service = &mut self.service;
+            service.stopping = true;
+            service.asked = Some(to);
+            // Whatever a rule wanted before, and the time that it gave.
+            service.restarting = false;
+            service.deadline = plan.stop_timeout.map(|timeout| Instant::now() + timeout);
+            service.kill_at = service.deadline;
+        }
+        if TERMINAL_STOPS.contains(&number) {
+            self.service.may_stop = true;
+            if plan.suspend == Suspend::Always {
+                (plan.speak)(&Event::Suspending);
+                self.service.suspended = true;
+                // As PID 1 the kernel drops it.
+                let _ = sys::kill(sys::own_pid(), libc::SIGSTOP);
+            }
+        }
+    }
+
+    /// Sends a signal to the command, or to its process group if that is wanted.
+    pub(super) fn send(&self, number: i32, value: Option<usize>) {
+        let (plan, Some(pid)) = (&self.settings.plan, self.service.pid()) else {
+            return;
+        };
+        let sent = match value {
+            // A child that has yet to make its group is alone in it (pid1 22).
+            _ if plan.group => sys::kill(-pid, number).or_else(|_| sys::kill(pid, number)),
+            Some(value) => sys::queue(pid, number, value).or_else(|_| sys::kill(pid, number)),
+            None => sys::kill(pid, number),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(Errno::ESRCH) => (plan.speak)(&Event::Gone(number)),
+            Err(error) => (plan.speak)(&Event::CannotSend { number, error }),
+        }
+    }
+
+    /// The command has stopped: on a terminal the shell outside is to know, and to take over.
+    fn command_stopped(&mut self, number: i32) {
+        let (plan, service) = (&self.settings.plan, &mut self.service);
+        if plan.suspend != Suspend::WithCommand || !(service.has_front || service.may_stop) {
+            return;
+        }
+        if self.is_pid_1 {
+            // By a key, and there is no shell that could ever continue it.
+            if number == libc::SIGTSTP && !service.may_stop {
+                service.signal_group(libc::SIGCONT);
+            }
+            return;
+        }
+        (plan.speak)(&Event::Suspending);
+        service.return_terminal();
+        service.suspended = true;
+        sys::stop_as_job();
+    }
+
+    /// We go on, in front or in the background, and so does the command.
+    fn continued(&mut self) {
+        let service = &mut self.service;
+        service.may_stop = false;
+        if let Some(terminal) = service
+            .terminal
+            .as_ref()
+            .filter(|terminal| terminal.is_ours())
+        {
+            service.has_front = true;
+            terminal.give(service.group);
+        }
+        if std::mem::take(&mut service.suspended) {
+            service.signal_group(libc::SIGCONT);
+        }
+    }
+
+    fn command_ended(&mut self, exit: Exit) {
+        let (plan, service) = (&self.settings.plan, &mut self.service);
+        let State::Running(started) = std::mem::replace(&mut service.state, State::Idle) else {
+            return;
+        };
+        if exit == Exit::Code(spawn::NOT_EXECUTED)
+            && let Some(error) = started.failure()
+        {
+            let failure = self.command.refused(error);
+            (plan.speak)(&Event::CannotExecute(&failure));
+            service.state = State::Over(failure.code(&plan.codes));
+            return;
+        }
+        if let Exit::Signal(number) = exit
+            && service.asked != Some(i32::from(number))
+            && service.kill_at.is_none()
+        {
+            self.explain(exit);
+        }
+        let service = &mut self.service;
+        service.kill_at = None;
+        let status = self.settings.plan.exit_map.status(exit, service.asked);
+        // Ended by the terminal's keys and not by a signal of ours: somebody wants the end.
+        let by_hand = service.has_front
+            && [libc::SIGINT, libc::SIGQUIT]
+                .iter()
+                .any(|n| exit == Exit::by_signal(*n));
+        let by_rule = std::mem::take(&mut service.restarting);
+        if service.stopping || by_hand {
+            service.state = State::Over(status);
+        } else {
+            self.start_again_or_end(status, by_rule);
+        }
+    }
+
+    /// Why a command may have been killed that nobody asked to end.
+    fn explain(&self, exit: Exit) {
+        let kills = if self.is_pid_1 {
+            proc::out_of_memory_kills()
+        } else {
+            None
+        };
+        match kills {
+            Some(kills @ 1..) if exit == Exit::by_signal(libc::SIGKILL) => warn!(
+                "the command was {exit}: out of memory; the container has reached its limit ({kills} killed so far)"
+            ),
+            _ => warn!("the command was {exit}, which disco did not send"),
+        }
+    }
+
+    /// Starts the command again, soon, or ends with `status`, as the policy or a rule has it.
+    fn start_again_or_end(&mut self, status: u8, by_rule: bool) {
+        let (policy, service) = (self.settings.plan.restart, &mut self.service);
+        service.last = status;
+        let by_policy = match policy.when {
+            When::Never => false,
+            When::OnFailure => status != 0,
+            When::Always => true,
+        };
+        if by_rule {
+            service.next = Instant::now();
+            info!("the command has ended with {status} and is started again");
+        } else if by_policy {
+            if service.started.elapsed() >= policy.reset {
+                service.row = 0;
+                service.pause = policy.delay;
+            }
+            if policy.limit > 0 && service.row >= policy.limit {
+                error!(
+                    "the command has ended with {status} after {} restarts in a row, the limit set by `disco.restart_limit`",
+                    service.row
+                );
+                // An end that nobody asked for is no success.
+                let code = if status == 0 { exit::FAILED } else { status };
+                service.state = State::Over(code);
+                return;
+            }
+            service.row += 1;
+            let pause = service.pause;
+            service.next = Instant::now() + pause;
+            service.pause = (pause * 2).min(policy.max_delay);
+            warn!("the command has ended with {status}; starting it again in {pause:?}");
+        } else {
+            service.state = State::Over(status);
+            return;
+        }
+        // What the ended one leaves behind goes first: its ports and files are wanted.
+        if service.signal_group(libc::SIGTERM) {
+            service.signal_group(libc::SIGCONT);
+            service.state = State::Clearing(Instant::now() + self.settings.plan.drain);
+        } else {
+            self.pause();
+        }
+    }
+
+    fn pause(&mut self) {
+        self.service.state = State::Pausing;
+        if self.service.next <= Instant::now() {
+            self.start_command();
+        }
+    }
+
+    /// A rule wants the command to be started again.
+    pub(super) fn restart_by_rule(&mut self) {
+        if self.service.stopping || self.service.pid().is_none() {
+            return;
+        }
+        info!("a rule restarts the command");
+        let (plan, service) = (&self.settings.plan, &mut self.service);
+        service.restarting = true;
+        let grace = plan.stop_timeout.unwrap_or(RESTART_GRACE);
+        service
+            .kill_at
+            .get_or_insert_with(|| Instant::now() + grace);
+        self.send(plan.stop_signal, None);
+    }
+
+    fn kill_command(&mut self) {
+        self.service.kill_at = None;
+        if let Some(pid) = self.service.pid() {
+            self.service.signal_group(libc::SIGKILL);
+            let _ = sys::kill(pid, libc::SIGKILL);
+        }
+    }
+}

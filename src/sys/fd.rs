@@ -1,0 +1,174 @@
+//! Descriptors: the standard streams, what is closed, what sends signals, writes that do not wait.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::{check, own_pid};
+
+/// fcntl(2): which signal O_ASYNC sends. From the kernel's `asm-generic/fcntl.h`; not in libc.
+const F_SETSIG: libc::c_int = 10;
+
+/// Makes a descriptor send SIGIO to this process whenever something can be read from it.
+///
+/// # Errors
+/// Those of fcntl(2).
+pub fn signal_when_readable(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let fd = fd.as_raw_fd();
+    // SAFETY: a valid descriptor and a pid.
+    check(unsafe { libc::fcntl(fd, libc::F_SETOWN, own_pid()) })?;
+    // SAFETY: a valid descriptor and a signal number; asking for SIGIO by name makes the kernel fill
+    // in si_code, by which it differs from a SIGIO that a process sent.
+    check(unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGIO) })?;
+    // SAFETY: a valid descriptor and flags.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) })
+}
+
+/// Closes every descriptor from 3 on except those given, whose owners must know nothing of the others.
+pub fn close_all_but(kept: &[Option<&OwnedFd>]) {
+    let mut first = 3;
+    loop {
+        let above = kept.iter().flatten().map(|fd| fd.as_raw_fd());
+        match above.filter(|fd| *fd >= first).min() {
+            Some(fd) => {
+                if fd > first {
+                    close_range(first, fd - 1);
+                }
+                first = fd + 1;
+            }
+            None => return close_range(first, RawFd::MAX),
+        }
+    }
+}
+
+fn close_range(first: RawFd, last: RawFd) {
+    let (from, to) = (first.unsigned_abs(), last.unsigned_abs());
+    // SAFETY: the callers own whatever is open there, and do so right after a fork or before an exec.
+    if unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) } == 0 {
+        return;
+    }
+    // Kernels before 5.9, and filters that do not know the call: one by one up to the usual limit.
+    for fd in first..=last.min(4095) {
+        // SAFETY: as above; a number that is not open is refused by the kernel.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// Closes everything but the standard streams and one descriptor, which comes back as number 3.
+#[must_use]
+pub fn keep_only(fd: OwnedFd) -> OwnedFd {
+    if fd.as_raw_fd() != 3 {
+        // SAFETY: numbers only; whatever is at 3 is about to be closed anyway.
+        unsafe { libc::dup3(fd.as_raw_fd(), 3, libc::O_CLOEXEC) };
+    }
+    // Either it is 3 already, or the copy takes over and close_range closes the original.
+    let _ = fd.into_raw_fd();
+    close_range(4, RawFd::MAX);
+    // SAFETY: open by the lines above, and owned by nobody else.
+    unsafe { OwnedFd::from_raw_fd(3) }
+}
+
+/// The standard input stream.
+#[must_use]
+pub fn stdin() -> BorrowedFd<'static> {
+    // SAFETY: descriptors 0 to 2 are opened at start if they were not, and never closed.
+    unsafe { BorrowedFd::borrow_raw(0) }
+}
+
+/// The standard output stream.
+#[must_use]
+pub fn stdout() -> BorrowedFd<'static> {
+    // SAFETY: descriptors 0 to 2 are opened at start if they were not, and never closed.
+    unsafe { BorrowedFd::borrow_raw(1) }
+}
+
+/// The standard error stream.
+#[must_use]
+pub fn stderr() -> BorrowedFd<'static> {
+    // SAFETY: descriptors 0 to 2 are opened at start if they were not, and never closed.
+    unsafe { BorrowedFd::borrow_raw(2) }
+}
+
+/// Fills the holes among descriptors 0 to 2, so that no descriptor of ours can land there. With no
+/// `/dev/null` to be had, a path descriptor fills the hole: reads and writes fail as on a closed one.
+pub fn fill_standard_descriptors() {
+    for fd in 0..3 {
+        // SAFETY: a query on a number.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1 {
+            continue;
+        }
+        // The lowest free number is the hole, since those below are open.
+        // SAFETY: a constant C string.
+        let opened = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        if opened == -1 {
+            // SAFETY: a constant C string.
+            unsafe { libc::open(c"/".as_ptr(), libc::O_PATH) };
+        }
+    }
+}
+
+/// Points a standard stream at another open descriptor.
+pub fn redirect(from: RawFd, to: RawFd) {
+    // SAFETY: numbers only; the target is a standard stream, which nothing owns.
+    unsafe { libc::dup2(from, to) };
+}
+
+/// Points stdin at nothing.
+pub fn detach_stdin() {
+    // SAFETY: a constant C string.
+    let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    if null > 0 {
+        redirect(null, 0);
+        // SAFETY: opened above and owned by nobody else.
+        unsafe { libc::close(null) };
+    }
+}
+
+/// preadv2(2): fail rather than wait. From the kernel's `linux/fs.h`; not in libc for every target.
+const RWF_NOWAIT: libc::c_int = 8;
+
+/// Writes what can be written without waiting for a reader.
+///
+/// # Errors
+/// EAGAIN when nothing can be.
+pub fn write_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    let part = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let (number, part) = (fd.as_raw_fd(), &raw const part);
+    let here: libc::c_long = -1;
+    // SAFETY: one vector over bytes that live through the call, which reads them; -1 as both halves
+    // of the offset stands for the current position.
+    let written =
+        unsafe { libc::syscall(libc::SYS_pwritev2, number, part, 1, here, here, RWF_NOWAIT) };
+    if let Ok(written) = usize::try_from(written) {
+        return Ok(written);
+    }
+    match Errno::last() {
+        // Not for this kind of file (terminals, pipes before Linux 6.5): asked first, then written,
+        // where the room told of can only be lost to a writer in between.
+        Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::EPERM => {
+            let mut asked = [nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLOUT)];
+            match nix::poll::poll(&mut asked, nix::poll::PollTimeout::ZERO)? {
+                0 => Err(Errno::EAGAIN),
+                _ => nix::unistd::write(fd, bytes),
+            }
+        }
+        error => Err(error),
+    }
+}
+
+/// Makes the terminal on stdin the controlling one of the session that this process leads. Failure
+/// means that there is none to be had.
+pub fn take_terminal() {
+    // SAFETY: an integer argument.
+    unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+}
+
+/// Gives the controlling terminal up. For a session's leader that means SIGHUP and SIGCONT to the
+/// process group in front (tty_ioctl(4)). Returns whether there was one.
+pub fn leave_terminal() -> bool {
+    // SAFETY: no argument.
+    unsafe { libc::ioctl(0, libc::TIOCNOTTY) == 0 }
+}

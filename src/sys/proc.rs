@@ -1,0 +1,145 @@
+//! Processes as `/proc` shows them, read without memory of our own. Where `/proc` is missing, or hides
+//! the processes of others (`hidepid`), there is less to see; that is no error.
+
+use std::ffi::CStr;
+use std::fmt::Write as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::AccessFlags;
+
+/// Calls `each` with the pid of every process that can be seen. Returns whether `/proc` is there.
+pub fn each_process(mut each: impl FnMut(i32)) -> bool {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let Ok(dir) = open(c"/proc", flags, Mode::empty()) else {
+        return false;
+    };
+    let mut found = false;
+    let mut buffer = [0_u8; 4096];
+    loop {
+        let (number, room) = (dir.as_raw_fd(), buffer.len());
+        // SAFETY: room of that size.
+        let size =
+            unsafe { libc::syscall(libc::SYS_getdents64, number, buffer.as_mut_ptr(), room) };
+        let Some(mut rest) = usize::try_from(size)
+            .ok()
+            .and_then(|size| buffer.get(..size))
+        else {
+            return found;
+        };
+        if rest.is_empty() {
+            return found;
+        }
+        // `struct linux_dirent64`: inode and offset, 8 bytes each, length, 2, type, 1, then the name.
+        while let Some(length) = rest.get(16..18).and_then(|b| b.try_into().ok()) {
+            let length = usize::from(u16::from_ne_bytes(length));
+            let Some((entry, next)) = rest.split_at_checked(length).filter(|_| length > 19) else {
+                break;
+            };
+            rest = next;
+            let name = entry
+                .get(19..)
+                .and_then(|name| CStr::from_bytes_until_nul(name).ok());
+            let pid = name.and_then(|name| name.to_str().ok()?.parse().ok());
+            if let Some(pid) = pid {
+                found = true;
+                each(pid);
+            }
+        }
+    }
+}
+
+/// The parent of a process, or `None` when it is gone or hidden.
+#[must_use]
+pub fn parent_of(pid: i32) -> Option<i32> {
+    let mut buffer = [0; 512];
+    let stat = read(pid, "stat", &mut buffer)?;
+    // The name may hold blanks and parentheses; what follows the last one does not.
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Writes the name of a process (`comm`, 15 bytes at most), `?` where it cannot be told.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_name(pid: i32, to: &mut impl std::fmt::Write) -> std::fmt::Result {
+    let mut buffer = [0; 64];
+    let name = read(pid, "comm", &mut buffer)
+        .unwrap_or(b"?")
+        .trim_ascii_end();
+    name.utf8_chunks()
+        .try_for_each(|chunk| to.write_str(chunk.valid()))
+}
+
+/// The beginning of a file of `/proc/PID`.
+fn read<'a>(pid: i32, file: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut path = Path {
+        bytes: [0; 48],
+        length: 0,
+    };
+    write!(path, "/proc/{pid}/{file}").ok()?;
+    read_file(CStr::from_bytes_until_nul(&path.bytes).ok()?, buffer)
+}
+
+/// The beginning of a file, as far as the buffer goes.
+pub(super) fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let file: OwnedFd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    let size = nix::unistd::read(&file, buffer).ok()?;
+    buffer.get(..size)
+}
+
+/// How many processes the kernel has killed in this container because it had reached its limit of
+/// memory (`memory.events` of cgroup 2, `memory.oom_control` of cgroup 1).
+#[must_use]
+pub fn out_of_memory_kills() -> Option<u64> {
+    let mut buffer = [0; 512];
+    let files = [
+        c"/sys/fs/cgroup/memory.events",
+        c"/sys/fs/cgroup/memory/memory.oom_control",
+    ];
+    let file = files
+        .into_iter()
+        .find(|file| nix::unistd::access(*file, AccessFlags::R_OK).is_ok())?;
+    let text = std::str::from_utf8(read_file(file, &mut buffer)?).ok()?;
+    let mut lines = text.lines();
+    lines.find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+/// A short path on the stack, always ended by a NUL.
+struct Path {
+    bytes: [u8; 48],
+    length: usize,
+}
+
+impl std::fmt::Write for Path {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.length + text.len();
+        let room = self.bytes.get_mut(self.length..end).filter(|_| end < 48);
+        room.ok_or(std::fmt::Error)?
+            .copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_are_there_and_have_a_parent_and_a_name() {
+        let own = super::super::own_pid();
+        let mut seen = false;
+        assert!(each_process(|pid| seen |= pid == own));
+        assert!(seen);
+        assert_eq!(parent_of(own), Some(super::super::parent_pid()));
+        assert_eq!(parent_of(i32::MAX), None);
+        let mut name = String::new();
+        write_name(own, &mut name).unwrap();
+        let told = std::fs::read_to_string("/proc/self/comm").unwrap();
+        assert_eq!(name, told.trim_end());
+    }
+}
