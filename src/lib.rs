@@ -6,14 +6,15 @@
 //! - [`contract`]: pure types and parsers, no I/O. Text to trees, schemas, rules, exit codes, signals.
 //! - [`sys`]: the kernel where std and nix do not reach; all unsafe code.
 //! - [`disco`]: inside the container. [`disco::init`] is PID 1, [`disco::agent`] its child that
-//!   configures, and between them [`disco::link`].
+//!   configures, and between them [`disco::link`]. [`disco::dropin`] is disco under the names of other
+//!   inits.
 //!
 //! # Who may import whom
 //!
-//! `contract` imports nothing of ours; `sys` imports `contract::exit` only; `disco` imports both.
-//! Inside `disco`, `init` knows of `agent` one function, which it calls in a forked child; `agent`
-//! never imports `init`. `cake` and `host`, the build-time and host-side halves behind the feature
-//! `cake`, import `contract`; they never import `disco`, nor it them.
+//! `contract` imports nothing of ours; `sys` imports `exit`, `capability` and `rlimit` of it only;
+//! `disco` imports both. Inside `disco`, `init` knows of `agent` one function, which it calls in a
+//! forked child; `agent` never imports `init`. `cake` and `host`, the build-time and host-side halves
+//! behind the feature `cake`, import `contract`; they never import `disco`, nor it them.
 //!
 //! # Invariants
 //!

@@ -27,9 +27,6 @@ static GUARD: sys::Guard = sys::Guard;
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let inherited = Inherited::take();
     // SAFETY: these are what the C runtime passed.
-    let mut words = unsafe { sys::arguments(argc, argv) };
-    if !words.is_empty() {
-        words.remove(0);
-    }
+    let words = unsafe { sys::arguments(argc, argv) };
     sys::exit_now(disco::run(words, inherited))
 }

@@ -3,13 +3,17 @@
 //!
 //! Nothing here reads a file, opens a socket or starts a process, and nothing here imports another
 //! module of ours. Reading order: [`text`] turns bytes into a tree, [`tree`] merges and looks up,
-//! [`schema`] judges, [`rule`] says what happens then; [`exit`], [`signal`], [`duration`], [`bytes`] and
+//! [`schema`] judges, [`rule`] says what happens then; [`account`], [`capability`] and [`rlimit`] say
+//! whom a command runs as and within what; [`exit`], [`signal`], [`duration`], [`bytes`] and
 //! [`problem`] are the small vocabulary of all of them.
 
+pub mod account;
 pub mod bytes;
+pub mod capability;
 pub mod duration;
 pub mod exit;
 pub mod problem;
+pub mod rlimit;
 pub mod rule;
 pub mod schema;
 pub mod signal;

@@ -11,6 +11,7 @@ use crate::contract::exit;
 use crate::contract::problem::Problem;
 use crate::contract::text::count;
 use crate::disco::init::command::Command;
+use crate::disco::init::context::{self, ExecContext};
 
 /// Checks rules, schemas, handlers and the command, logs all problems, and returns the exit code.
 #[must_use]
@@ -26,10 +27,15 @@ pub fn run(settings: &Settings, argv: &[OsString]) -> u8 {
                 .push(Problem::new(message).in_file(&rule.file).at_key(key));
         }
     }
-    if !argv.is_empty()
-        && let Err(failure) = Command::new(argv.to_vec()).find()
-    {
-        findings.problems.push(Problem::new(failure.to_string()));
+    // Names only: what a build may do says nothing about what the container may.
+    let unknown = context::unknown_names(&settings.exec);
+    findings.problems.extend(unknown);
+    if !argv.is_empty() {
+        let workdir = settings.exec.workdir.as_deref();
+        let command = Command::new(argv.to_vec(), ExecContext::default(), workdir, false);
+        if let Err(failure) = command.find() {
+            findings.problems.push(Problem::new(failure.to_string()));
+        }
     }
     findings.problems.append(&mut findings.doubts);
     if loaded.rules.is_empty() && !settings.sources.is_empty() {

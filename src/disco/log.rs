@@ -87,6 +87,8 @@ pub enum Format {
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 static JSON: AtomicBool = AtomicBool::new(false);
+/// Whether another program's language is spoken, beside which disco itself only warns.
+static FOREIGN: AtomicBool = AtomicBool::new(false);
 /// Asked of the terminal at the first line only: most lives of a container have none.
 static COLOUR: OnceLock<bool> = OnceLock::new();
 
@@ -111,6 +113,13 @@ pub fn install(level: Level, format: Format) {
     JSON.store(format == Format::Json, Ordering::Relaxed);
     // The second attempt to set it fails, and means that it is set.
     let _ = tracing::subscriber::set_global_default(Stderr);
+}
+
+/// Installs the subscriber for a name under which disco speaks by [`plain`]: `level` is for what is
+/// said there, and of disco's own lines only warnings and errors remain.
+pub fn install_foreign(level: Level) {
+    FOREIGN.store(true, Ordering::Relaxed);
+    install(level, Format::Text);
 }
 
 fn is_coloured() -> bool {
@@ -142,7 +151,9 @@ struct Stderr;
 impl Subscriber for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Libraries speak of connections and handshakes, at times with URLs in them.
-        metadata.target().starts_with("layer_cake") && enabled(Level::of(metadata.level()))
+        let level = Level::of(metadata.level());
+        let is_wanted = level <= Level::Warn || !FOREIGN.load(Ordering::Relaxed);
+        metadata.target().starts_with("layer_cake") && is_wanted && enabled(level)
     }
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         // No spans are used; any identifier will do.

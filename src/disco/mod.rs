@@ -8,11 +8,14 @@
 //!    goes on handling changes.
 //! 5. When the command ends, what is left gets TERM, time, KILL; disco leaves with its status.
 //!
+//! Under the name of another init there is 3 to 5 only, by that program's rules: [`dropin`].
+//!
 //! `init` never imports `agent` but for the one call that the forked child makes.
 
 pub mod agent;
 pub mod check;
 pub mod cli;
+pub mod dropin;
 pub mod init;
 pub mod layers;
 pub mod link;
@@ -26,17 +29,25 @@ use std::time::Instant;
 use tracing::error;
 
 use self::cli::Action;
+use self::dropin::{Parsed, Program};
 use self::init::Inherited;
 use self::log::Level;
-use crate::contract::{exit, text};
+use self::settings::Settings;
+use crate::contract::exit;
 
-/// Runs disco with the words after its name and returns the exit code; in exec mode it does not
-/// return. `inherited` is what the process was started with, taken before anything else.
+/// Runs disco with the words of its command line, its own name first, and returns the exit code; in
+/// exec mode it does not return. `inherited` is what the process was started with, taken before
+/// anything else.
 #[must_use]
-pub fn run(words: Vec<OsString>, inherited: Inherited) -> u8 {
+pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
     let started = Instant::now();
     log::install(Level::Info, log::Format::Text);
     log::install_panic_hook(exit::FAILED);
+    // A caller may leave out even the name.
+    let name = words.drain(..words.len().min(1)).next();
+    if let Some(program) = name.and_then(|name| dropin::of(&name)) {
+        return stand_in(&program, words, inherited, started);
+    }
     let arguments = match cli::parse(words) {
         Ok(arguments) => arguments,
         Err(message) => {
@@ -59,17 +70,42 @@ pub fn run(words: Vec<OsString>, inherited: Inherited) -> u8 {
     arguments.plan.apply(&mut settings.plan);
     problems.extend(settings.conflict());
     if !problems.is_empty() {
-        for problem in &problems {
-            error!("{problem}");
-        }
-        let problems = text::count(problems.len(), "problem");
-        error!("Unable to configure container: {problems} with the settings");
-        return exit::CONFIG;
+        return settings::refuse(&problems);
     }
     match arguments.action {
         Action::Check => check::run(&settings, &arguments.command),
         _ => init::run(settings, arguments.command, inherited, started),
     }
+}
+
+/// Runs as the program that the name says.
+fn stand_in(program: &Program, words: Vec<OsString>, inherited: Inherited, started: Instant) -> u8 {
+    match program.parse(words, &|name| std::env::var_os(name)) {
+        Parsed::Run {
+            plan,
+            level,
+            notice,
+            command,
+        } => {
+            log::install_foreign(level);
+            complain(&notice);
+            init::run(Settings::bare(*plan), command, inherited, started)
+        }
+        Parsed::Done {
+            stdout,
+            stderr,
+            code,
+        } => {
+            complain(&stderr);
+            print(&stdout);
+            code
+        }
+    }
+}
+
+fn complain(text: &str) {
+    // There is no better place to say that nobody listens.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 fn print(text: &str) -> u8 {

@@ -207,6 +207,17 @@ pub fn set_subreaper(on: bool) -> bool {
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, on, 0, 0, 0) == 0 }
 }
 
+/// Whether orphans below us become our children. The bit survives exec, so that whoever started us
+/// may have set it. Failure means a filter forbids asking, and then nobody has set it either.
+#[must_use]
+pub fn is_subreaper() -> bool {
+    let mut bit: libc::c_int = 0;
+    let out = &raw mut bit;
+    // SAFETY: room for the integer that this option of prctl writes.
+    let asked = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, out, 0, 0, 0) };
+    asked == 0 && bit != 0
+}
+
 /// Arranges that this process gets a signal when its parent dies, which is `parent` as far as anybody
 /// knows. Returns `false` when that parent is gone already, so that the signal will never come.
 ///

@@ -232,39 +232,6 @@ fn p8_closed_standard_streams_do_not_matter() {
 }
 
 #[test]
-fn p33_what_is_left_gets_term_and_time() {
-    let sandbox = Sandbox::new();
-    let script = format!(
-        "(trap 'sleep 0.3; echo flushed > {0}/out; exit' TERM; echo up > {0}/up; while :; do sleep 0.01; done) & while ! test -s {0}/up; do sleep 0.01; done; exit 5",
-        sandbox.dir().display()
-    );
-    for pid1 in [false, true] {
-        let _ = std::fs::remove_file(sandbox.path("up"));
-        let _ = std::fs::remove_file(sandbox.path("out"));
-        let disco = Disco::new().cfg("disco.mode=supervise");
-        let disco = if pid1 { disco.pid1() } else { disco };
-        let out = disco.args(["bash", "-c", &script]).run();
-        out.assert_code(5);
-        assert_eq!(sandbox.read("out"), "flushed\n");
-        assert!(out.elapsed.as_secs() < 4, "{:?}", out.elapsed);
-    }
-}
-
-#[test]
-fn p33_what_ignores_term_is_killed_after_the_drain_and_named() {
-    let script = "(trap '' TERM; echo up; while :; do sleep 0.1; done) & read line < /dev/null; sleep 0.2; exit 6";
-    for pid1 in [false, true] {
-        let disco = Disco::new().cfg("disco.mode=supervise|disco.drain=300ms");
-        let disco = if pid1 { disco.pid1() } else { disco };
-        disco
-            .args(["bash", "-c", script])
-            .run()
-            .assert_code(6)
-            .assert_stderr_has("killing what is left after 300ms: bash (");
-    }
-}
-
-#[test]
 fn p16_orphans_are_reaped() {
     let script = "for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.01 & ) ; done; echo ready; while :; do sleep 0.02; done";
     for pid1 in [false, true] {
@@ -281,47 +248,6 @@ fn p16_orphans_are_reaped() {
         running.signal(Signal::SIGTERM);
         running.wait().assert_code(143);
     }
-}
-
-#[test]
-fn c41_a_stop_while_waiting_ends_it_at_once() {
-    let sandbox = Sandbox::new();
-    sandbox.write("db.schema", "name: db\n");
-    sandbox.write("test.rules", "rules: [{rule: {when: db, do: 'true'}}]");
-    let cfg = format!("disco.path={}|env.prefix=NONE_", sandbox.dir().display());
-    for pid1 in [false, true] {
-        for signal in [
-            Signal::SIGTERM,
-            Signal::SIGINT,
-            Signal::SIGQUIT,
-            Signal::SIGHUP,
-        ] {
-            let disco = Disco::new().cfg(&cfg).args(["-l", "debug", "true"]);
-            let running = if pid1 { disco.pid1() } else { disco }.spawn();
-            running.wait_stderr("missing from env");
-            running.signal(signal);
-            let out = running.wait();
-            out.assert_code(128 + signal as i32)
-                .assert_stdout("")
-                .assert_stderr_has("while waiting for the configuration");
-        }
-    }
-}
-
-#[test]
-fn a_stop_while_a_handler_runs_ends_the_handler_first() {
-    let sandbox = Sandbox::new();
-    sandbox.handler("h", "#!/bin/sh\nd=${0%/*}\ntrap 'echo clean > $d/done; exit 0' TERM\necho up > $d/up\nwhile :; do sleep 0.01; done\n");
-    sandbox.write("test.rules", "rules: [{rule: {when: [], do: h}}]");
-    let running = Disco::new()
-        .cfg(format!("disco.path={}", sandbox.dir().display()))
-        .arg("true")
-        .pid1()
-        .spawn();
-    sandbox.wait_file("up");
-    running.signal(Signal::SIGTERM);
-    running.wait().assert_code(143);
-    assert_eq!(sandbox.read("done"), "clean\n");
 }
 
 #[test]
@@ -357,18 +283,6 @@ fn p22_a_signal_that_comes_while_disco_becomes_the_command_is_not_lost() {
         let ended = out.signal == Some(libc::SIGTERM) || out.code == Some(143);
         assert!(ended, "{:?} {:?}: {}", out.code, out.signal, out.stderr);
     }
-}
-
-#[test]
-fn a_hangup_reloads_a_command_and_starts_no_clock() {
-    let disco = Disco::new().cfg("disco.mode=supervise|disco.stop_timeout=100ms");
-    let script = "trap 'sleep 0.3; echo reloaded' HUP; trap 'exit 4' TERM; echo ready; while :; do sleep 0.02; done";
-    let running = disco.args(["sh", "-c", script]).spawn();
-    running.wait_stdout("ready");
-    running.signal(Signal::SIGHUP);
-    running.wait_stdout("reloaded");
-    running.signal(Signal::SIGTERM);
-    running.wait().assert_code(4);
 }
 
 #[test]
@@ -425,51 +339,6 @@ fn a_watch_rule_keeps_the_agent_and_signals_the_command() {
 }
 
 #[test]
-fn a_rule_can_restart_the_command() {
-    let sandbox = Sandbox::new();
-    sandbox.write("db.schema", "name: db\ntype: object\n");
-    sandbox.write(
-        "test.rules",
-        "format: 2\nrules: [{when: db, do: 'true', once: false, then: restart}]",
-    );
-    sandbox.write("data.yaml", "db: {n: 1}\n");
-    let cfg = format!(
-        "disco.path={0}|flat.file={0}/data.yaml",
-        sandbox.dir().display()
-    );
-    let running = Disco::new()
-        .cfg(cfg)
-        .args(["sh", "-c", "echo started; exec sleep 1000"])
-        .pid1()
-        .spawn();
-    running.wait_stdout("started\n");
-    sandbox.write("data.yaml", "db: {n: 2}\n");
-    running.wait_stdout("started\nstarted\n");
-    running.signal(Signal::SIGTERM);
-    running.wait().assert_code(143);
-}
-
-#[test]
-fn stop_timeout_kills_a_command_that_does_not_stop() {
-    let disco = Disco::new()
-        .cfg("disco.mode=supervise|disco.stop_timeout=200ms")
-        .pid1();
-    let running = disco
-        .args([
-            "bash",
-            "-c",
-            "trap 'echo no' TERM; echo ready; while :; do sleep 0.02; done",
-        ])
-        .spawn();
-    running.wait_stdout("ready");
-    running.signal(Signal::SIGTERM);
-    running
-        .wait()
-        .assert_code(137)
-        .assert_stderr_has("the command did not end in time");
-}
-
-#[test]
 fn p11_neither_path_nor_environment_are_needed() {
     for mode in ["exec", "supervise"] {
         let disco = disco_bin().to_str().unwrap();
@@ -481,121 +350,6 @@ fn p11_neither_path_nor_environment_are_needed() {
             .assert_code(0)
             .assert_stdout("0\n");
     }
-}
-
-/// A command under a rule that restarts it whenever `data.yaml` changes.
-struct Restarting {
-    sandbox: Sandbox,
-    cfg: String,
-}
-
-impl Restarting {
-    fn new() -> Self {
-        let sandbox = Sandbox::new();
-        sandbox.write("db.schema", "name: db\ntype: object\n");
-        sandbox.handler("h", "#!/bin/sh\necho run >> ${0%/*}/runs\n");
-        let rules = "format: 2\nrules: [{when: db, do: h, once: false, then: restart}]";
-        sandbox.write("test.rules", rules);
-        sandbox.write("data.yaml", "db: {n: 1}\n");
-        let cfg = format!(
-            "disco.path={0}|flat.file={0}/data.yaml",
-            sandbox.dir().display()
-        );
-        Self { sandbox, cfg }
-    }
-
-    fn change(&self) {
-        self.sandbox.write("data.yaml", "db: {n: 2}\n");
-    }
-}
-
-#[test]
-fn a_stop_is_not_undone_by_a_restart() {
-    let setup = Restarting::new();
-    let script =
-        "trap 'echo stopping; sleep 0.5; exit 3' TERM; echo started; while :; do sleep 0.02; done";
-    let running = Disco::new()
-        .cfg(&setup.cfg)
-        .args(["sh", "-c", script])
-        .pid1()
-        .spawn();
-    running.wait_stdout("started");
-    running.signal(Signal::SIGTERM);
-    running.wait_stdout("stopping");
-    setup.change();
-    let out = running.wait();
-    out.assert_code(3);
-    assert_eq!(
-        out.stdout.matches("started").count(),
-        1,
-        "{}{}",
-        out.stdout,
-        out.stderr
-    );
-}
-
-#[test]
-fn a_restart_ends_what_the_command_has_started() {
-    let setup = Restarting::new();
-    let script = "sleep 4321 & echo started $!; wait";
-    let running = Disco::new()
-        .cfg(&setup.cfg)
-        .args(["bash", "-c", script])
-        .pid1()
-        .spawn();
-    running.wait_stdout("started");
-    let of = |init: nix::unistd::Pid| {
-        let children = format!("/proc/{init}/task/{init}/children");
-        std::fs::read_to_string(children)
-            .unwrap()
-            .split_whitespace()
-            .count()
-    };
-    let before = of(running.pid());
-    setup.change();
-    wait_for("the second start", DEADLINE, || {
-        (running.stdout_so_far().matches("started").count() == 2).then_some(())
-    });
-    assert_eq!(of(running.pid()), before, "{}", running.stderr_so_far());
-    running.signal(Signal::SIGTERM);
-    running.wait().assert_code(143);
-}
-
-#[test]
-fn a_new_agent_neither_runs_nor_restarts_what_the_old_one_has_applied() {
-    let setup = Restarting::new();
-    let disco = Disco::new().cfg(&setup.cfg).arg("-ldebug");
-    let running = disco
-        .args(["sh", "-c", "echo started; exec sleep 1000"])
-        .spawn();
-    running.wait_stdout("started");
-    let init = running.pid();
-    let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
-    let agent = children.split_whitespace().next().unwrap().parse().unwrap();
-    assert!(send(agent, libc::SIGKILL));
-    wait_for("the new agent's verdict", DEADLINE, || {
-        (running.stderr_so_far().matches("Learn ['db']").count() == 2).then_some(())
-    });
-    setup.change();
-    wait_for("the restart for other data", DEADLINE, || {
-        (running.stdout_so_far().matches("started").count() == 2).then_some(())
-    });
-    assert_eq!(setup.sandbox.read("runs").lines().count(), 2);
-    running.signal(Signal::SIGTERM);
-    running.wait().assert_code(143);
-}
-
-#[test]
-fn data_that_becomes_incomplete_while_the_command_runs_is_told() {
-    let setup = Restarting::new();
-    let running = Disco::new()
-        .cfg(&setup.cfg)
-        .args(["sh", "-c", "echo started; exec sleep 1000"])
-        .spawn();
-    running.wait_stdout("started");
-    setup.sandbox.write("data.yaml", "dbs: {n: 2}\n");
-    running.wait_stderr("rule all(db) -> h needs db: missing from flatfile; did you mean `dbs`?");
-    running.wait_stderr("the command keeps its last configuration");
 }
 
 #[test]

@@ -12,8 +12,12 @@ mod cli;
 mod configure;
 /// Consul, and everything that can happen to it.
 mod consul;
+/// As whom and within what the command runs.
+mod credentials;
 /// In real containers, with the disco that ships.
 mod docker;
+/// Under the names of other inits: their options, variables, codes and words.
+mod dropin;
 /// etcd, v3 and v2, and everything that can happen to it.
 mod etcd;
 /// Files and directories as sources, however they change.
@@ -22,6 +26,10 @@ mod flat;
 mod init;
 /// What the README says is so.
 mod readme;
+/// The command started again, by a rule or by policy.
+mod restart;
+/// The end: asked for, forced, and what is done with those that are left.
+mod stop;
 /// Servers, containers, and disco itself as objects that tests hold.
 #[allow(
     dead_code,

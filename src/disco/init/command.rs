@@ -3,14 +3,18 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::stat::{SFlag, stat};
-use nix::unistd::{AccessFlags, access};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::unistd::{AccessFlags, faccessat};
 
+use super::context::{ExecContext, Failed};
 use super::plan::FailureCodes;
+use crate::contract::exit;
 use crate::disco::settings;
 use crate::sys::Prepared;
 
@@ -23,7 +27,11 @@ pub struct Command {
     pub name: OsString,
     /// What it is executed from.
     pub prepared: Prepared,
+    /// As whom and within what.
+    pub context: ExecContext,
     search_path: OsString,
+    /// Where a relative path counts from, if not from here.
+    workdir: Option<CString>,
 }
 
 /// Why a command cannot be run.
@@ -37,6 +45,8 @@ pub enum Why {
     Refused(Errno),
     /// There is no process or no descriptor left to start it with.
     NotStarted(Errno),
+    /// It cannot be run as it is wanted.
+    Unfit(Failed),
 }
 
 /// A command that cannot be run, and why.
@@ -48,10 +58,16 @@ pub struct Failure<'a> {
 }
 
 impl Command {
-    /// Prepares a command with disco's environment less disco's own settings. A word with a NUL byte
+    /// Prepares a command with disco's environment, less disco's own settings unless `pass_settings`, and
+    /// with the variables of its context. A relative path counts from `workdir`, if it will run there. A word with a NUL byte
     /// cannot come from the kernel; were there one, it would end the word, as for every C program.
     #[must_use]
-    pub fn new(argv: Vec<OsString>) -> Self {
+    pub fn new(
+        argv: Vec<OsString>,
+        context: ExecContext,
+        workdir: Option<&Path>,
+        pass_settings: bool,
+    ) -> Self {
         let c_string = |text: OsString| {
             let mut bytes = text.into_vec();
             let end = bytes.iter().position(|byte| *byte == 0);
@@ -64,8 +80,12 @@ impl Command {
             .into_iter()
             .map(|path| c_string(path.into()))
             .collect();
+        let own = context.environment();
+        let own = own.map(|(name, value)| (name.into(), value.to_owned()));
         let environment = std::env::vars_os()
-            .filter(|(name, _)| name != settings::VARIABLE)
+            .filter(|(name, _)| pass_settings || name != settings::VARIABLE)
+            .filter(|(name, _)| context.environment().all(|(other, _)| name != other))
+            .chain(own)
             .map(|(mut name, value)| {
                 name.push("=");
                 name.push(value);
@@ -74,8 +94,10 @@ impl Command {
             .collect();
         let argv = argv.into_iter().map(c_string).collect();
         Self {
+            context,
             name,
             search_path,
+            workdir: workdir.map(|dir| c_string(dir.into())),
             prepared: Prepared::new(paths, argv, environment),
         }
     }
@@ -87,14 +109,19 @@ impl Command {
     /// Why it cannot be run, as far as that can be told without trying.
     pub fn find(&self) -> Result<(), Failure<'_>> {
         let is_named_by_path = self.name.as_bytes().contains(&b'/');
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let workdir = self.workdir.as_deref();
+        let opened = workdir.and_then(|dir| open(dir, flags, Mode::empty()).ok());
+        let dir = opened.as_ref().map_or(AT_FDCWD, AsFd::as_fd);
         let mut why = Why::NotFound;
         for (index, path) in self.prepared.candidates().iter().enumerate() {
-            let Ok(found) = stat(path.as_c_str()) else {
+            let path = path.as_c_str();
+            let Ok(found) = fstatat(dir, path, AtFlags::empty()) else {
                 continue;
             };
             let is_file =
                 SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
-            if is_file && access(path.as_c_str(), AccessFlags::X_OK).is_ok() {
+            if is_file && faccessat(dir, path, AccessFlags::X_OK, AtFlags::empty()).is_ok() {
                 return Ok(());
             }
             // A name on PATH may be a directory by chance; one that was spelt out is meant.
@@ -129,6 +156,7 @@ impl Failure<'_> {
             Why::NotFound | Why::Refused(Errno::ENOENT) => codes.not_found,
             Why::NotExecutable(_) | Why::Refused(_) => codes.not_executable,
             Why::NotStarted(_) => codes.not_started,
+            Why::Unfit(_) => exit::CONFIG,
         }
     }
 
@@ -145,6 +173,7 @@ impl Failure<'_> {
             Why::NotFound => Errno::ENOENT,
             Why::NotExecutable(_) => Errno::EACCES,
             Why::Refused(error) | Why::NotStarted(error) => error,
+            Why::Unfit(failed) => Errno::from_raw(failed.error),
         }
     }
 }
@@ -176,6 +205,7 @@ impl fmt::Display for Failure<'_> {
                 "cannot execute `{name}`: it is there, but the interpreter or loader that it names is not"
             ),
             Why::Refused(error) => write!(f, "cannot execute `{name}`: {}", error.desc()),
+            Why::Unfit(failed) => self.command.context.explain(failed).fmt(f),
             Why::NotStarted(error) => write!(
                 f,
                 "cannot start `{name}`: {}; a limit of processes, descriptors or memory is reached",

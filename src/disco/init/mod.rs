@@ -16,6 +16,7 @@
 //! agent, [`leftovers`] after what remains at the end.
 
 pub mod command;
+pub mod context;
 mod inherited;
 mod keeper;
 pub mod leftovers;
@@ -32,6 +33,7 @@ pub use inherited::Inherited;
 use tracing::{debug, error, info, warn};
 
 use self::command::Command;
+use self::context::ExecContext;
 use self::keeper::Keeper;
 use self::leftovers::Leftovers;
 use self::plan::{Rest, Subreaper};
@@ -39,7 +41,7 @@ use self::supervise::Service;
 use self::voice::Event;
 use super::layers;
 use super::log;
-use super::settings::{Mode, Settings};
+use super::settings::{self, Mode, Settings};
 use crate::contract::exit::{self, Exit};
 use crate::sys::{self, Reaped, Received, SignalSet};
 
@@ -75,6 +77,10 @@ struct Init {
 #[must_use]
 pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, started: Instant) -> u8 {
     let is_pid_1 = sys::own_pid() == 1;
+    let context = match ExecContext::resolve(&settings.exec) {
+        Ok(context) => context,
+        Err(problems) => return settings::refuse(&problems),
+    };
     let wants_agent = !settings.sources.is_empty() || layers::has_rules(&settings.path);
     if !wants_agent && settings.has_own_path {
         warn!("{}", layers::no_rules(&settings.path));
@@ -82,7 +88,12 @@ pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, starte
         debug!("neither a source nor a rule is there: nothing to configure");
     }
     let shown = wants_agent.then(|| log::list(argv.iter().map(|word| word.to_string_lossy())));
-    let command = Command::new(argv);
+    let command = Command::new(
+        argv,
+        context,
+        settings.exec.workdir.as_deref(),
+        settings.plan.pass_settings,
+    );
     if wants_agent && let Err(failure) = command.find() {
         error!("{failure}");
         return failure.code(&settings.plan.codes);
@@ -180,7 +191,10 @@ impl Init {
     fn wait(&mut self, set: &SignalSet, until: Option<Instant>) -> Result<Option<Received>, u8> {
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         match sys::wait_signal(set, timeout) {
-            Ok(Some(received)) if received.number == libc::SIGCHLD => Ok(None),
+            Ok(Some(received)) if received.number == libc::SIGCHLD => {
+                (self.settings.plan.speak)(&Event::Received(received));
+                Ok(None)
+            }
             Ok(Some(received)) if received.number == libc::SIGIO => {
                 if received.from_kernel {
                     return Ok(None);
@@ -251,15 +265,14 @@ impl Init {
         // The agent takes the end of its link for what it is.
         self.keeper.let_go();
         let plan = &self.settings.plan;
-        let leaves = !self.is_pid_1 && plan.subreaper == Subreaper::Never;
+        let number = plan.rewrite.get(libc::SIGTERM);
+        if let Some(number) = number {
+            (plan.speak)(&Event::Clearing { number });
+        }
         match plan.rest {
-            Rest::Leave if leaves => {}
-            Rest::TermGroup if leaves => {
-                self.service.signal_group(libc::SIGTERM);
-                let number = libc::SIGTERM;
-                (plan.speak)(&Event::SentToRest { number });
-            }
-            Rest::Drain | Rest::Leave | Rest::TermGroup => Leftovers {
+            Rest::Leave => {}
+            Rest::TermGroup => drop(number.map(|number| self.service.signal_group(number))),
+            Rest::Drain => Leftovers {
                 plan,
                 is_pid_1: self.is_pid_1,
                 group: self.service.group,

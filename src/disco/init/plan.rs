@@ -42,6 +42,9 @@ pub struct Plan {
     pub warn_on_reap: bool,
     /// No command at all: only reap, until asked to stop.
     pub pause: bool,
+    /// Whether the command finds `DISCO_CFG` in its environment: under another program's name it is
+    /// not ours, but that of a disco that the command may be.
+    pub pass_settings: bool,
     /// Exit codes for a command that cannot be executed.
     pub codes: FailureCodes,
     /// How what happens is told.
@@ -67,6 +70,7 @@ impl Default for Plan {
             restart: Restart::default(),
             warn_on_reap: false,
             pause: false,
+            pass_settings: false,
             codes: FailureCodes::default(),
             speak: voice::disco,
         }

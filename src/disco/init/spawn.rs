@@ -9,6 +9,7 @@ use nix::unistd::{Pid, getpgrp, pipe2, setpgid};
 
 use super::Inherited;
 use super::command::{Command, Failure, Why};
+use super::context::Failed;
 use super::terminal::Terminal;
 use crate::sys::{self, Fork};
 
@@ -37,11 +38,11 @@ pub struct Started {
 impl Started {
     /// Why it could not be executed, once it has ended; nothing when it ended by itself.
     #[must_use]
-    pub fn failure(&self) -> Option<Errno> {
-        let mut code = [0; 4];
+    pub fn failure<'a>(&self, command: &'a Command) -> Option<Failure<'a>> {
+        let mut message = [0; 8];
         // Exec closes the writing end; whatever is read before that is why it failed.
-        match nix::unistd::read(&self.report, &mut code) {
-            Ok(4) => Some(Errno::from_raw(i32::from_ne_bytes(code))),
+        match nix::unistd::read(&self.report, &mut message) {
+            Ok(8) => Some(explain(command, Failed::from_bytes(message))),
             _ => None,
         }
     }
@@ -96,6 +97,17 @@ fn child(command: &mut Command, how: &Start<'_>, writer: &OwnedFd, parent: i32) 
             terminal.give(getpgrp().as_raw());
         }
     }
+    let failed = prepare_and_execute(command, how, parent);
+    let _ = nix::unistd::write(writer, &failed.to_bytes());
+    sys::exit_now(NOT_EXECUTED)
+}
+
+fn prepare_and_execute(command: &mut Command, how: &Start<'_>, parent: i32) -> Failed {
+    // Before the signals that have waited get through: half a user is not to be interrupted.
+    if let Err(failed) = command.context.apply() {
+        return failed;
+    }
+    // After a change of user, by which the kernel forgets it.
     if let Some(number) = how.death
         && sys::set_parent_death(number, parent) == Ok(false)
     {
@@ -103,15 +115,24 @@ fn child(command: &mut Command, how: &Start<'_>, writer: &OwnedFd, parent: i32) 
     }
     command.prepared.take_over_descriptors();
     how.inherited.restore();
-    let error = command.prepared.execute() as i32;
-    let _ = nix::unistd::write(writer, &error.to_ne_bytes());
-    sys::exit_now(NOT_EXECUTED)
+    Failed::to_execute(command.prepared.execute())
+}
+
+fn explain(command: &Command, failed: Failed) -> Failure<'_> {
+    if failed.is_of_exec() {
+        command.refused(Errno::from_raw(failed.error))
+    } else {
+        command.failure(Why::Unfit(failed))
+    }
 }
 
 /// Becomes the command: nothing of disco remains but the pid. Returns only on failure.
 pub fn become_command<'a>(command: &'a mut Command, inherited: &Inherited) -> Failure<'a> {
     sys::set_subreaper(false);
     inherited.discard_own_signals();
+    if let Err(failed) = command.context.apply() {
+        return explain(command, failed);
+    }
     inherited.restore();
     let error = command.prepared.execute();
     command.refused(error)

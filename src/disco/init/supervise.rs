@@ -3,6 +3,7 @@
 //! From the first start on nothing here allocates. What remains when the command is gone for good is
 //! [`super::leftovers`]'.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,8 @@ pub(super) struct Service {
     terminal: Option<Terminal>,
     /// Whether the terminal is ours to give.
     has_front: bool,
+    /// The signals that this instance was sent, a bit each.
+    sent: Cell<u64>,
     /// Whether a signal that stops was forwarded, and not yet one that continues.
     may_stop: bool,
     /// Whether we have stopped with the command, and wait for SIGCONT.
@@ -80,6 +83,7 @@ impl Service {
             last: 0,
             terminal: None,
             has_front: false,
+            sent: Cell::new(0),
             may_stop: false,
             suspended: false,
             restarting: false,
@@ -203,6 +207,7 @@ impl Init {
             death: plan.command_death,
         };
         service.started = Instant::now();
+        service.sent.set(0);
         match spawn::start(&mut self.command, &how) {
             Ok(started) => {
                 let pid = started.pid;
@@ -319,6 +324,8 @@ impl Init {
         let (plan, Some(pid)) = (&self.settings.plan, self.service.pid()) else {
             return;
         };
+        let bit = 1_u64.checked_shl(number.unsigned_abs()).unwrap_or(0);
+        self.service.sent.set(self.service.sent.get() | bit);
         let sent = match value {
             // A child that has yet to make its group is alone in it (pid1 22).
             _ if plan.group => sys::kill(-pid, number).or_else(|_| sys::kill(pid, number)),
@@ -374,27 +381,28 @@ impl Init {
             return;
         };
         if exit == Exit::Code(spawn::NOT_EXECUTED)
-            && let Some(error) = started.failure()
+            && let Some(failure) = started.failure(&self.command)
         {
-            let failure = self.command.refused(error);
+            // There is nothing left to be kept alive: to say in full what is wrong may take memory.
+            sys::unseal();
             (plan.speak)(&Event::CannotExecute(&failure));
             service.state = State::Over(failure.code(&plan.codes));
             return;
         }
+        // Ended by the terminal's keys and not by a signal of ours: somebody wants the end.
+        let by_hand = service.has_front
+            && [libc::SIGINT, libc::SIGQUIT]
+                .iter()
+                .any(|n| exit == Exit::by_signal(*n));
         if let Exit::Signal(number) = exit
-            && service.asked != Some(i32::from(number))
-            && service.kill_at.is_none()
+            && !by_hand
+            && service.sent.get() & 1_u64.checked_shl(number.into()).unwrap_or(0) == 0
         {
             self.explain(exit);
         }
         let service = &mut self.service;
         service.kill_at = None;
         let status = self.settings.plan.exit_map.status(exit, service.asked);
-        // Ended by the terminal's keys and not by a signal of ours: somebody wants the end.
-        let by_hand = service.has_front
-            && [libc::SIGINT, libc::SIGQUIT]
-                .iter()
-                .any(|n| exit == Exit::by_signal(*n));
         let by_rule = std::mem::take(&mut service.restarting);
         if service.stopping || by_hand {
             service.state = State::Over(status);
@@ -487,9 +495,9 @@ impl Init {
 
     fn kill_command(&mut self) {
         self.service.kill_at = None;
-        if let Some(pid) = self.service.pid() {
+        if self.service.pid().is_some() {
             self.service.signal_group(libc::SIGKILL);
-            let _ = sys::kill(pid, libc::SIGKILL);
+            self.send(libc::SIGKILL, None);
         }
     }
 }

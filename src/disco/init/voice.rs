@@ -69,9 +69,9 @@ pub enum Event<'a> {
     Stopping(Received),
     /// A signal of the terminal was for us, who gave it up, and not for the command.
     HandOff(i32),
-    /// A signal was sent to what the command has left behind.
-    SentToRest {
-        /// The signal.
+    /// The command is gone, and what it has left behind is dealt with as [`super::plan::Rest`] says.
+    Clearing {
+        /// The signal by which that is asked to end, if it is.
         number: i32,
     },
     /// disco stops itself, since the command has.
@@ -109,7 +109,7 @@ pub fn disco(event: &Event<'_>) {
     match *event {
         Event::Spawned { pid, .. } => debug!(pid, "the command is started"),
         Event::CannotExecute(failure) => error!("{failure}"),
-        Event::Received(_) | Event::SentToRest { .. } | Event::Leaving { .. } => {}
+        Event::Received(_) | Event::Clearing { .. } | Event::Leaving { .. } => {}
         Event::Rewritten { from, to } => debug!("{}: rewritten to {}", Name(from), Name(to)),
         Event::Forwarded { received, .. } => debug!("{received}: forwarded to the command"),
         Event::Dropped(number) => debug!("{}: not forwarded", Name(number)),

@@ -6,6 +6,7 @@
 pub mod consul;
 pub mod env;
 pub mod etcd;
+pub mod exec;
 pub mod flat;
 pub mod http;
 pub mod plan;
@@ -18,14 +19,16 @@ use std::time::Duration;
 pub use consul::{Consistency, ConsulSettings};
 pub use env::EnvSettings;
 pub use etcd::{Api, EtcdSettings};
+pub use exec::ExecSettings;
 pub use flat::FlatSettings;
 pub use http::{Endpoint, HttpSettings, Secret, TokenSource};
 
-use crate::contract::bytes;
 use crate::contract::problem::Problem;
+use crate::contract::{bytes, exit, text};
 use crate::disco::init::plan::Plan;
 use crate::disco::log;
 use raw::{Raw, Section};
+use tracing::error;
 
 /// Where the settings file is looked for when `-c` names none.
 pub const DEFAULT_FILE: &str = "/usr/share/layercake/disco.conf";
@@ -100,6 +103,8 @@ pub struct Settings {
     pub mode: Mode,
     /// How init treats the command.
     pub plan: Plan,
+    /// As whom and within what the command runs.
+    pub exec: ExecSettings,
     /// Memory that the agent may take, in bytes; `None` is no limit. Default 512 MiB.
     pub agent_memory: Option<u64>,
     /// Processor time that the agent may use without coming to rest; `None` is no limit. Default 10 s.
@@ -195,6 +200,7 @@ fn general(section: &Section<'_>) -> Settings {
             Mode::Auto,
         ),
         plan: plan::read(section),
+        exec: exec::read(section),
         agent_memory: Some(
             section
                 .parsed("agent_memory", bytes::parse)
@@ -206,7 +212,30 @@ fn general(section: &Section<'_>) -> Settings {
     }
 }
 
+/// Tells what is wrong with the settings, and returns the exit code for it.
+#[must_use]
+pub fn refuse(problems: &[Problem]) -> u8 {
+    for problem in problems {
+        error!("{problem}");
+    }
+    let problems = text::count(problems.len(), "problem");
+    error!("Unable to configure container: {problems} with the settings");
+    exit::CONFIG
+}
+
 impl Settings {
+    /// The defaults, with nowhere to look for anything: there is a command to supervise, and that is all.
+    #[must_use]
+    pub fn bare(plan: Plan) -> Self {
+        let raw = Raw::default();
+        Self {
+            path: Vec::new(),
+            mode: Mode::Supervise,
+            plan,
+            ..general(&raw.section("disco", &|_| None))
+        }
+    }
+
     /// What cannot be had together.
     #[must_use]
     pub fn conflict(&self) -> Option<Problem> {
