@@ -89,7 +89,7 @@ static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 static JSON: AtomicBool = AtomicBool::new(false);
 /// Whether another program's language is spoken, beside which disco itself only warns.
 static FOREIGN: AtomicBool = AtomicBool::new(false);
-/// Asked of the terminal at the first line only: most lives of a container have none.
+/// Asked of the terminal once.
 static COLOUR: OnceLock<bool> = OnceLock::new();
 
 /// Whether a line that cannot be written at once is dropped, and how many were.
@@ -99,6 +99,8 @@ static DROPPED: AtomicU32 = AtomicU32::new(0);
 /// From here on no line waits for a reader: init must not be held up by a full pipe. What is dropped
 /// is counted, and told with the next line that gets through.
 pub fn never_wait() {
+    // Asks the environment, which takes memory.
+    is_coloured();
     NEVER_WAIT.store(true, Ordering::Relaxed);
 }
 

@@ -398,7 +398,11 @@ impl Init {
             && !by_hand
             && service.sent.get() & 1_u64.checked_shl(number.into()).unwrap_or(0) == 0
         {
-            self.explain(exit);
+            let out_of_memory = self.is_pid_1.then(proc::out_of_memory_kills).flatten();
+            (plan.speak)(&Event::Killed {
+                exit,
+                out_of_memory: out_of_memory.unwrap_or(0),
+            });
         }
         let service = &mut self.service;
         service.kill_at = None;
@@ -408,21 +412,6 @@ impl Init {
             service.state = State::Over(status);
         } else {
             self.start_again_or_end(status, by_rule);
-        }
-    }
-
-    /// Why a command may have been killed that nobody asked to end.
-    fn explain(&self, exit: Exit) {
-        let kills = if self.is_pid_1 {
-            proc::out_of_memory_kills()
-        } else {
-            None
-        };
-        match kills {
-            Some(kills @ 1..) if exit == Exit::by_signal(libc::SIGKILL) => warn!(
-                "the command was {exit}: out of memory; the container has reached its limit ({kills} killed so far)"
-            ),
-            _ => warn!("the command was {exit}, which disco did not send"),
         }
     }
 

@@ -92,6 +92,13 @@ pub enum Event<'a> {
         /// How it ended.
         exit: Exit,
     },
+    /// The command ended by a signal that nobody sent through us.
+    Killed {
+        /// How it ended.
+        exit: Exit,
+        /// How many processes of this container the kernel has killed so far for want of memory.
+        out_of_memory: u64,
+    },
     /// Orphans will go elsewhere, where they may remain zombies.
     CannotReap {
         /// Whether that is worth a warning.
@@ -132,6 +139,13 @@ pub fn disco(event: &Event<'_>) {
         } => warn!(pid, "reaped a zombie process: {exit}"),
         Event::Orphan { pid, exit, .. } => debug!(pid, "reaped an orphan: {exit}"),
         Event::Ended { exit, .. } => debug!("the command ended: {exit}"),
+        Event::Killed {
+            exit,
+            out_of_memory: kills @ 1..,
+        } if exit == Exit::by_signal(libc::SIGKILL) => warn!(
+            "the command was {exit}: out of memory, the container has reached its limit ({kills} killed so far)"
+        ),
+        Event::Killed { exit, .. } => warn!("the command was {exit}, which disco did not send"),
         Event::CannotReap { warn: true } => warn!(
             "neither PID 1 nor a subreaper: orphans will not be reaped; run disco as PID 1, or where prctl is allowed"
         ),
