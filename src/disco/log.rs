@@ -403,12 +403,10 @@ impl Line {
         }
         let notice = notice.bytes.get(..notice.len).unwrap_or_default();
         let told = notice.is_empty() || crate::sys::write_now(to, notice).is_ok();
+        let untold = if told { 0 } else { dropped };
         // A line of which a part got through is not told again.
-        if told && crate::sys::write_now(to, line).is_ok() {
-            DROPPED.store(0, Ordering::Relaxed);
-        } else {
-            DROPPED.store(dropped.saturating_add(1), Ordering::Relaxed);
-        }
+        let lost = !told || crate::sys::write_now(to, line).is_err();
+        DROPPED.store(untold.saturating_add(lost.into()), Ordering::Relaxed);
     }
 }
 

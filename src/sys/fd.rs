@@ -113,10 +113,14 @@ pub fn redirect(from: RawFd, to: RawFd) {
     unsafe { libc::dup2(from, to) };
 }
 
-/// Points stdin at nothing.
+/// Points stdin at nothing; with no `/dev/null` to be had, at what cannot be read.
 pub fn detach_stdin() {
     // SAFETY: a constant C string.
-    let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    let mut null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    if null == -1 {
+        // SAFETY: a constant C string.
+        null = unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+    }
     if null > 0 {
         redirect(null, 0);
         // SAFETY: opened above and owned by nobody else.
@@ -152,7 +156,8 @@ pub fn write_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
             let mut asked = [nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLOUT)];
             match nix::poll::poll(&mut asked, nix::poll::PollTimeout::ZERO)? {
                 0 => Err(Errno::EAGAIN),
-                _ => nix::unistd::write(fd, bytes),
+                // So much room a pipe has that is said to have any (pipe(7)).
+                _ => nix::unistd::write(fd, bytes.get(..libc::PIPE_BUF).unwrap_or(bytes)),
             }
         }
         error => Err(error),

@@ -230,19 +230,21 @@ pub fn set_parent_death(number: i32, parent: i32) -> Result<bool, Errno> {
     Ok(parent_pid() == parent)
 }
 
-/// Arranges that a command about to be spawned by the agent is killed when the agent dies, may be
-/// stopped by a terminal again, and is not held to the agent's own limits.
-pub fn kill_with_parent(command: &mut tokio::process::Command) {
+/// Sets a command apart that the agent is about to spawn: it leads a process group, is killed when the
+/// agent dies, may be stopped by a terminal again, and is not held to the agent's own limits. What a
+/// filter forbids is left out (conformance pid1 40).
+pub fn set_apart(command: &mut tokio::process::Command) {
     let arrange = || {
+        // SAFETY: numbers only.
+        unsafe { libc::setpgid(0, 0) };
         for number in TERMINAL_STOPS {
             set_ignored(*number, false);
         }
         super::restraint::lift();
         let number = libc::c_ulong::from(libc::SIGKILL.unsigned_abs());
         // SAFETY: an integer option of prctl.
-        Ok(check(unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, number, 0, 0, 0)
-        })?)
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, number, 0, 0, 0) };
+        Ok(())
     };
     // SAFETY: the closure runs between fork and exec; it makes system calls and touches no memory.
     unsafe { command.pre_exec(arrange) };

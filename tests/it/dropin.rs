@@ -33,7 +33,7 @@ impl Link {
 const NAMES: [&str; 3] = ["tini", "dumb-init", "catatonit"];
 
 /// Says which signals it gets; ends by KILL, or when a failed test must have been over for long.
-const ECHO: &str = "for s in TERM HUP INT QUIT USR1 USR2 CONT TSTP TTIN TTOU; do trap \"echo got $s\" $s; done; echo ready; for i in $(seq 1500); do sleep 0.02; done";
+const ECHO: &str = "for s in TERM HUP INT QUIT USR1 USR2 CONT TSTP TTIN TTOU; do trap \"echo got $s\" $s; done; echo ready; i=0; while [ $i -lt 1500 ]; do i=$((i+1)); sleep 0.02; done";
 
 /// Field `number` of `/proc/PID/stat`, as proc(5) counts them.
 fn stat(pid: i32, number: usize) -> Option<String> {
@@ -329,7 +329,7 @@ fn tini_w_warns_of_orphans() {
 }
 
 /// A command that answers USR1 and waits for a child of its group, which ends by it.
-const GROUP: &str = "trap 'echo parent' USR1; sh -c 'trap \"echo child; exit 9\" USR1; echo ready; for i in $(seq 1500); do sleep 0.02; done' & p=$!; while kill -0 $p 2>/dev/null; do wait $p; done; echo over";
+const GROUP: &str = "trap 'echo parent' USR1; sh -c 'trap \"echo child; exit 9\" USR1; echo ready; i=0; while [ $i -lt 1500 ]; do i=$((i+1)); sleep 0.02; done' & p=$!; while kill -0 $p 2>/dev/null; do wait $p; done; echo over";
 
 #[test]
 fn group_options_and_variables_signal_the_whole_group() {
@@ -540,7 +540,7 @@ fn catatonit_pauses_until_asked_to_stop() {
 /// Leaves a process behind, which says so when it is asked to end.
 fn leaving_behind(file: &Path) -> String {
     format!(
-        "sh -c 'trap \"echo asked; exit\" TERM; echo $$ > {}; for i in $(seq 1500); do sleep 0.02; done' & while ! test -s {}; do sleep 0.01; done",
+        "sh -c 'trap \"echo asked; exit\" TERM; echo $$ > {}; i=0; while [ $i -lt 1500 ]; do i=$((i+1)); sleep 0.02; done' & while ! test -s {}; do sleep 0.01; done",
         file.display(),
         file.display()
     )
@@ -613,7 +613,7 @@ fn orphans_come_to_subreapers_only() {
 fn tini_p_is_told_of_the_death_of_its_parent() {
     let link = Link::new("tini");
     let script = format!(
-        "{} -s -p SIGUSR1 -- sh -c 'trap \"echo orphaned > {}; exit\" USR1; echo ready; for i in $(seq 1500); do sleep 0.02; done' & wait",
+        "{} -s -p SIGUSR1 -- sh -c 'trap \"echo orphaned > {}; exit\" USR1; echo ready; i=0; while [ $i -lt 1500 ]; do i=$((i+1)); sleep 0.02; done' & wait",
         link.0.path("tini").display(),
         link.0.path("told").display()
     );

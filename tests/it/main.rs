@@ -18,6 +18,8 @@ mod credentials;
 mod docker;
 /// Under the names of other inits: their options, variables, codes and words.
 mod dropin;
+/// Signals that come while disco starts.
+mod early;
 /// etcd, v3 and v2, and everything that can happen to it.
 mod etcd;
 /// Files and directories as sources, however they change.
@@ -28,6 +30,8 @@ mod init;
 mod readme;
 /// The command started again, by a rule or by policy.
 mod restart;
+/// What this binary does when disco runs it as a command.
+mod roles;
 /// The end: asked for, forced, and what is done with those that are left.
 mod stop;
 /// Servers, containers, and disco itself as objects that tests hold.
@@ -39,3 +43,5 @@ mod stop;
 mod support;
 /// Colour, keys and job control.
 mod terminal;
+/// Restricted worlds, and those shared with strangers.
+mod worlds;

@@ -130,9 +130,8 @@ fn spawn(job: &Job) -> io::Result<Child> {
             .envs(job.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        sys::kill_with_parent(&mut command);
+            .stderr(Stdio::piped());
+        sys::set_apart(&mut command);
         command.spawn()
     };
     match start(job.program.as_os_str(), None) {
@@ -160,10 +159,11 @@ async fn wait(
         () = limit => format!("took longer than {:?}, the limit set by `disco.handler_timeout` or its rule", job.timeout.unwrap_or_default()),
         _ = stop.wait_for(|stop| *stop) => "was ended because disco is".to_owned(),
     };
-    // The group may be gone already; there is nothing to be done about it then.
-    let _ = sys::kill(-group, libc::SIGTERM);
+    // Where a filter forbids groups it has none. Not waited for yet, so that the pid is still its own.
+    let _ = sys::kill(-group, libc::SIGTERM).or_else(|_| sys::kill(group, libc::SIGTERM));
     if tokio::time::timeout(job.grace, child.wait()).await.is_err() {
         warn!(handler = %job.name, "handler ignores SIGTERM; killing it");
+        let _ = child.start_kill();
     }
     // Whatever the handler has started and not ended goes with it.
     let _ = sys::kill(-group, libc::SIGKILL);

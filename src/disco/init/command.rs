@@ -43,7 +43,7 @@ pub enum Why {
     NotExecutable(usize),
     /// The kernel refused to execute it.
     Refused(Errno),
-    /// There is no process or no descriptor left to start it with.
+    /// There is no process, no descriptor or no memory left to start it with, at the moment.
     NotStarted(Errno),
     /// It cannot be run as it is wanted.
     Unfit(Failed),
@@ -141,9 +141,12 @@ impl Command {
     /// What the kernel's errno means, where a second look can tell.
     #[must_use]
     pub fn refused(&self, error: Errno) -> Failure<'_> {
-        let why = self
-            .find()
-            .map_or_else(|failure| failure.why, |()| Why::Refused(error));
+        let why = match error {
+            Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE => Why::NotStarted(error),
+            _ => self
+                .find()
+                .map_or_else(|failure| failure.why, |()| Why::Refused(error)),
+        };
         self.failure(why)
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use tracing::{error, info, warn};
 
+use super::command::Why;
 use super::plan::{Suspend, When};
 use super::spawn::{self, Start, Started};
 use super::terminal::Terminal;
@@ -386,7 +387,13 @@ impl Init {
             // There is nothing left to be kept alive: to say in full what is wrong may take memory.
             sys::unseal();
             (plan.speak)(&Event::CannotExecute(&failure));
-            service.state = State::Over(failure.code(&plan.codes));
+            let code = failure.code(&plan.codes);
+            let may_pass = matches!(failure.why, Why::NotStarted(_));
+            if may_pass && !service.stopping {
+                self.start_again_or_end(code, false);
+            } else {
+                service.state = State::Over(code);
+            }
             return;
         }
         // Ended by the terminal's keys and not by a signal of ours: somebody wants the end.

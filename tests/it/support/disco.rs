@@ -1,6 +1,7 @@
 //! Runs disco, as a child of the test or as PID 1 of a namespace, and watches what it says and how
 //! it ends.
 
+use super::proc::{children, descendants};
 use super::{DEADLINE, Output, disco_bin, tail, try_wait_for};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -33,6 +34,7 @@ pub(crate) struct Disco {
     stdin: Vec<u8>,
     closed: Vec<u8>,
     pid1: bool,
+    inside: Vec<OsString>,
 }
 
 impl Disco {
@@ -45,6 +47,7 @@ impl Disco {
             stdin: Vec::new(),
             closed: Vec::new(),
             pid1: false,
+            inside: Vec::new(),
         }
     }
 
@@ -95,6 +98,20 @@ impl Disco {
         self
     }
 
+    /// Runs it through a program that changes the world and then executes the words after its own:
+    /// `setpriv --reuid=1`, `prlimit --nofile=8`. As PID 1, that is inside of the namespace.
+    pub(crate) fn inside<W: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        let words = words.into_iter().map(|word| word.as_ref().to_owned());
+        self.inside.extend(words);
+        self
+    }
+
+    /// The same by a line of bash, which ends by executing `"$@"`.
+    pub(crate) fn prepared(self, script: &str) -> Self {
+        let script = format!("set -e; {script}; exec \"$@\"");
+        self.inside(["bash", "-c", &script, "bash"])
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
@@ -137,6 +154,9 @@ impl Disco {
             stderr: Capture::of(child.stderr.take().unwrap()),
             child,
             pid1: self.pid1,
+            inside: (!self.inside.is_empty())
+                .then(|| file_of(&self.bin))
+                .flatten(),
             started,
         }
     }
@@ -163,16 +183,28 @@ impl Disco {
                 words.extend(["--user", "--map-root-user"].map(OsString::from));
             }
         }
+        words.extend(self.inside.iter().cloned());
         words.push(self.bin.clone().into());
         words.extend(self.args.iter().cloned());
         words
     }
 }
 
+/// A file, whatever its path: device and inode.
+type File = (u64, u64);
+
+fn file_of(path: &Path) -> Option<File> {
+    use std::os::unix::fs::MetadataExt as _;
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.dev(), about.ino()))
+}
+
 /// A disco that was started. Dropping it kills it and what came from it.
 pub(crate) struct Running {
     child: Child,
     pid1: bool,
+    /// What the process executes once the programs before it are done.
+    inside: Option<File>,
     started: Instant,
     stdout: Capture,
     stderr: Capture,
@@ -185,6 +217,17 @@ impl Running {
     /// For a PID 1 that has ended.
     pub(crate) fn pid(&self) -> Pid {
         let outer = pid_of(&self.child);
+        if self.inside.is_some() {
+            let image = |pid: &Pid| file_of(Path::new(&format!("/proc/{pid}/exe")));
+            return self.wait_for("disco in its world", || {
+                let first = if self.pid1 {
+                    *children(outer).first()?
+                } else {
+                    outer
+                };
+                (image(&first) == self.inside).then_some(first)
+            });
+        }
         if !self.pid1 {
             return outer;
         }
@@ -199,6 +242,16 @@ impl Running {
     /// Sends a signal to disco itself.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
+    }
+
+    /// The one child of disco that has this name (`comm`), its command for example.
+    #[track_caller]
+    pub(crate) fn child(&self, name: &str) -> Pid {
+        let init = self.pid();
+        self.wait_for(&format!("a child called {name}"), || {
+            let mut all = children(init).into_iter();
+            all.find(|pid| super::proc::file(*pid, "comm").trim_end() == name)
+        })
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -339,27 +392,4 @@ impl Capture {
 
 fn pid_of(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed())
-}
-
-fn children(pid: Pid) -> Vec<Pid> {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Vec::new();
-    };
-    let lists = threads
-        .flatten()
-        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    lists
-        .flat_map(|list| {
-            list.split_whitespace()
-                .map(|pid| Pid::from_raw(pid.parse().unwrap()))
-                .collect::<Vec<_>>()
-        })
-        .collect()
-}
-
-fn descendants(pid: Pid) -> Vec<Pid> {
-    children(pid)
-        .into_iter()
-        .flat_map(|child| [vec![child], descendants(child)].concat())
-        .collect()
 }

@@ -10,6 +10,7 @@ mod docker;
 mod etcd;
 mod http;
 mod output;
+pub(crate) mod proc;
 mod proxy;
 mod sandbox;
 mod server;
@@ -17,6 +18,7 @@ mod terminal;
 mod tls;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -103,6 +105,15 @@ fn prepared(variable: &str) -> OsString {
     std::env::var_os(variable).unwrap_or_else(|| {
         panic!("{variable} is not set: this test needs what `tests/all.sh` prepares; run that")
     })
+}
+
+/// Whether this is root, who may take on users, limits and mounts; says what is left out if not.
+pub(crate) fn is_root(left_out: &str) -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        let _ = writeln!(std::io::stderr(), "only root can test {left_out}");
+    }
+    is_root
 }
 
 /// The last lines of a log, for the message of a failed test.
