@@ -1,6 +1,7 @@
 //! Disco on a terminal: the command has the foreground, keys reach it once, colour is for people.
 //! Numbers are those of the conformance list of PID 1.
 
+use crate::restart::Restarting;
 use crate::support::{DEADLINE, Sandbox, Terminal, disco_bin, wait_for};
 
 fn disco(environment: &[&str], words: &[&str]) -> Terminal {
@@ -87,22 +88,15 @@ fn an_interrupt_while_waiting_ends_disco_and_its_handler() {
 
 #[test]
 fn a_restarted_command_has_the_terminal_again() {
-    let sandbox = Sandbox::new();
-    sandbox.write("db.schema", "name: db\ntype: object\n");
-    let rules = "format: 2\nrules: [{when: db, do: 'true', once: false, then: restart}]";
-    sandbox.write("test.rules", rules);
-    sandbox.write("data.yaml", "db: {n: 1}\n");
-    let cfg = format!(
-        "DISCO_CFG=disco.path={0}|flat.file={0}/data.yaml",
-        sandbox.dir().display()
-    );
+    let setup = Restarting::new();
+    let cfg = format!("DISCO_CFG={}", setup.cfg);
     let script = "echo started $$; while read x; do echo got $x; done";
     let mut terminal = disco(&[&cfg], &["sh", "-c", script]);
     terminal.wait_screen("\nstarted ");
     terminal.type_in("one\n");
     terminal.wait_screen("got one");
     let started = |screen: &str| screen.matches("\nstarted ").count() == 2;
-    sandbox.write("data.yaml", "db: {n: 2}\n");
+    setup.change();
     wait_for("the restart", DEADLINE, || {
         started(&terminal.screen()).then_some(())
     });
@@ -110,4 +104,125 @@ fn a_restarted_command_has_the_terminal_again() {
     terminal.wait_screen("got two");
     terminal.type_in("\u{3}");
     assert_eq!(terminal.wait().code(), Some(130), "{}", terminal.screen());
+}
+
+/// An interactive shell, outside of disco.
+fn shell() -> Terminal {
+    let words = [
+        "/usr/bin/env",
+        "PS1=$ ",
+        "DISCO_CFG=disco.mode=supervise",
+        "bash",
+        "--norc",
+        "-i",
+    ];
+    let terminal = Terminal::run(words);
+    terminal.wait_screen("$ ");
+    terminal
+}
+
+#[test]
+fn p30_disco_is_a_job_of_the_shell_that_started_it() {
+    let mut terminal = shell();
+    let script = "echo up; while read x; do echo got $x; done; echo over";
+    terminal.type_in(&format!("{} sh -c '{script}'\n", disco_bin().display()));
+    terminal.wait_screen("up\r\n");
+    for round in ["one", "two"] {
+        terminal.type_in("\u{1a}");
+        let stopped = |screen: &str| screen.matches("Stopped").count();
+        let expected = if round == "one" { 1 } else { 2 };
+        wait_for("the shell to take over", DEADLINE, || {
+            (stopped(&terminal.screen()) == expected).then_some(())
+        });
+        terminal.type_in(&format!("echo back {round} '>'; fg\n"));
+        terminal.wait_screen(&format!("back {round} >"));
+        terminal.type_in(&format!("{round}\n"));
+        terminal.wait_screen(&format!("got {round}\r\n"));
+    }
+    terminal.type_in("\u{4}");
+    terminal.wait_screen("over\r\n");
+    terminal.type_in("exit 9\n");
+    assert_eq!(terminal.wait().code(), Some(9), "{}", terminal.screen());
+}
+
+#[test]
+fn p28_in_the_background_it_leaves_the_terminal_alone() {
+    let mut terminal = shell();
+    terminal.type_in(&format!(
+        "{} sleep 1000 & echo star'ted'\n",
+        disco_bin().display()
+    ));
+    terminal.wait_screen("started\r\n");
+    // A shell that has lost the terminal would be stopped when it reads this.
+    terminal.type_in("read x; echo \"<$x>\"\n");
+    terminal.type_in("mine\n");
+    terminal.wait_screen("<mine>\r\n");
+    terminal.type_in("kill %1; wait; exit 4\n");
+    assert_eq!(terminal.wait().code(), Some(4), "{}", terminal.screen());
+}
+
+#[test]
+fn p26_the_terminal_goes_back_to_a_script_that_goes_on() {
+    let script = format!(
+        "{} sh -c 'read x; echo first $x'; read y; echo then $y",
+        disco_bin().display()
+    );
+    let env = ["/usr/bin/env", "DISCO_CFG=disco.mode=supervise"];
+    let mut terminal = Terminal::run([&env[..], &["sh", "-c", &script]].concat());
+    terminal.type_in("one\n");
+    terminal.wait_screen("first one\r\n");
+    terminal.type_in("two\n");
+    terminal.wait_screen("then two\r\n");
+    assert!(terminal.wait().success());
+}
+
+#[test]
+fn p26_a_command_whose_input_is_a_pipe_has_the_terminal_all_the_same() {
+    let script = format!(
+        "echo data | {} sh -c 'read x; echo ask; read y < /dev/tty; echo $x $y'",
+        disco_bin().display()
+    );
+    let env = ["/usr/bin/env", "DISCO_CFG=disco.mode=supervise"];
+    let mut terminal = Terminal::run([&env[..], &["sh", "-c", &script]].concat());
+    terminal.wait_screen("ask\r\n");
+    terminal.type_in("typed\n");
+    terminal.wait_screen("data typed\r\n");
+    assert!(terminal.wait().success());
+}
+
+#[test]
+fn p31_the_command_hears_of_a_hangup() {
+    let sandbox = Sandbox::new();
+    let script = format!(
+        "trap 'echo HUP > {}/heard; exit' HUP; echo ready; while :; do sleep 0.02; done",
+        sandbox.dir().display()
+    );
+    let terminal = disco(
+        &["DISCO_CFG=disco.mode=supervise"],
+        &["bash", "-c", &script],
+    );
+    terminal.wait_screen("ready");
+    let mut child = terminal.hang_up();
+    assert_eq!(sandbox.wait_file("heard"), "HUP\n");
+    wait_for("the end", DEADLINE, || child.try_wait().unwrap());
+}
+
+#[test]
+fn p30_as_pid_1_a_stop_by_key_stops_nothing_for_good() {
+    let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    let unshare = if nix::unistd::geteuid().is_root() {
+        unshare.to_vec()
+    } else {
+        [&unshare[..], &["--user", "--map-root-user"]].concat()
+    };
+    let script = "echo ready; while read x; do echo got $x; done";
+    let disco = disco_bin().to_str().unwrap();
+    // In the same process group as unshare, whose terminal it is to give.
+    let mut terminal = Terminal::run([&unshare[..], &[disco, "sh", "-c", script]].concat());
+    terminal.wait_screen("ready");
+    terminal.type_in("\u{1a}");
+    terminal.type_in("line\n");
+    terminal.wait_screen("got line");
+    terminal.type_in("\u{4}");
+    assert!(terminal.wait().success());
 }

@@ -2,20 +2,24 @@
 
 use super::{DEADLINE, tail, try_wait_for};
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::unistd::pipe2;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 /// A command on a terminal. Dropping it kills the command.
 pub(crate) struct Terminal {
-    child: Child,
+    child: Option<Child>,
     keyboard: File,
     screen: Arc<Mutex<Vec<u8>>>,
+    reader: Option<(OwnedFd, JoinHandle<()>)>,
 }
 
 impl Terminal {
@@ -51,17 +55,30 @@ impl Terminal {
         let mut output = keyboard.try_clone().unwrap();
         let screen = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&screen);
-        std::thread::spawn(move || {
+        let (until, stop) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // Ends with EIO when the last process on the terminal closes it.
-            while let Ok(count @ 1..) = output.read(&mut buffer) {
-                sink.lock().unwrap().extend_from_slice(&buffer[..count]);
+            loop {
+                let wanted = PollFlags::POLLIN;
+                let mut both =
+                    [&output as &dyn AsFd, &until].map(|fd| PollFd::new(fd.as_fd(), wanted));
+                poll(&mut both, PollTimeout::NONE).unwrap();
+                let is_over = both[1].any().unwrap();
+                if is_over {
+                    return;
+                }
+                // Ends with EIO when the last process on the terminal closes it.
+                match output.read(&mut buffer) {
+                    Ok(count @ 1..) => sink.lock().unwrap().extend_from_slice(&buffer[..count]),
+                    _ => return,
+                }
             }
         });
         Self {
-            child,
+            child: Some(child),
             keyboard,
             screen,
+            reader: Some((stop, reader)),
         }
     }
 
@@ -86,10 +103,20 @@ impl Terminal {
         );
     }
 
+    /// Closes the terminal, as a lost connection does. Returns the command, which is left to itself.
+    pub(crate) fn hang_up(mut self) -> Child {
+        let (stop, reader) = self.reader.take().unwrap();
+        drop(stop);
+        reader.join().unwrap();
+        self.child.take().unwrap()
+    }
+
     /// Waits for the end of the command.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        match try_wait_for(DEADLINE, || self.child.try_wait().unwrap()) {
+        match try_wait_for(DEADLINE, || {
+            self.child.as_mut().unwrap().try_wait().unwrap()
+        }) {
             Some(status) => status,
             None => panic!(
                 "waited in vain for the end of the command\n{}",
@@ -101,7 +128,9 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
