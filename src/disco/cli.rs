@@ -19,8 +19,8 @@ Options:
   -c, --conf FILE        settings file (default /usr/share/layercake/disco.conf)
   -g, --signal-group     send signals to the command's whole process group
   -s, --subreaper        reap orphans where disco is not PID 1 (it does so by itself where it can)
-  -p, --parent-death SIG  get SIG when the parent of disco dies
-  -e, --exit-map CODE[:TO]  leave with TO, or 0, where the command ends with CODE
+  -p, --parent-death SIG get SIG when the parent of disco dies
+  -e, --exit-map C[:TO]  leave with TO, or 0, where the command ends with C
   -r, --rewrite SIG:TO   forward signal SIG as TO; 0 drops it
       --check            check settings, schemas, rules, handlers and command; run nothing
   -V, --version          print the version
