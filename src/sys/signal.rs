@@ -46,6 +46,12 @@ impl SignalSet {
         }
     }
 
+    /// Whether a signal is in it.
+    #[must_use]
+    pub const fn contains(self, number: i32) -> bool {
+        self.and(number).0 == self.0 && matches!(number, 1..=64)
+    }
+
     /// The set less one signal.
     #[must_use]
     pub const fn but(self, number: i32) -> Self {

@@ -306,3 +306,22 @@ fn who_has_ended_the_command_is_told() {
         .assert_code(137)
         .assert_stderr_has("the command was ended by SIGKILL, which disco did not send");
 }
+
+#[test]
+fn p16_a_flood_of_signals_does_not_hide_the_end_of_the_command() {
+    for pid1 in [false, true] {
+        let disco = Disco::new().cfg("disco.mode=supervise");
+        let disco = if pid1 { disco.pid1() } else { disco };
+        let script = "trap '' USR1; echo ready; read -t 0.2 x < <(sleep 1); exit 8";
+        let running = disco.args(["bash", "-c", script]).spawn();
+        running.wait_stdout("ready");
+        let init = running.pid().as_raw();
+        // Two senders keep the queue full on two processors; they end with disco.
+        let flood = move || while layer_cake::sys::kill(init, libc::SIGUSR1).is_ok() {};
+        let senders = [std::thread::spawn(flood), std::thread::spawn(flood)];
+        running.wait().assert_code(8);
+        for sender in senders {
+            sender.join().unwrap();
+        }
+    }
+}

@@ -145,7 +145,7 @@ impl Init {
             return;
         }
         match plan.subreaper {
-            Subreaper::Never => (plan.speak)(&Event::CannotReap { warn: true }),
+            Subreaper::Never => {}
             Subreaper::Auto if !needs_orphans => {}
             Subreaper::Auto | Subreaper::Always if sys::set_subreaper(true) => {}
             other => (plan.speak)(&Event::CannotReap {

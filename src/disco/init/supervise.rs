@@ -23,6 +23,12 @@ use crate::sys::{self, Received, SignalSet, TERMINAL_STOPS, proc};
 /// From TERM to KILL for a command that a rule restarts, where `disco.stop_timeout` says nothing.
 const RESTART_GRACE: Duration = Duration::from_secs(10);
 
+/// How long after the start init gives back the memory that only the start took.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// After so many signals in a row init looks after its children in any case.
+const FLOOD: u8 = 16;
+
 /// Where the command is in its life.
 enum State {
     /// It has not been started yet, or there is none to start.
@@ -38,12 +44,25 @@ enum State {
     Over(u8),
 }
 
+/// Why a command may have to be started again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// It has ended.
+    End,
+    /// It has ended because a rule wants it started again.
+    Rule,
+    /// It could not be started for want of processes, descriptors or memory, which may pass.
+    Limit,
+}
+
 /// The command as init sees it.
 pub(super) struct Service {
     state: State,
     /// The process group of the instance that was started last; 0 if there was none.
     pub(super) group: i32,
     started: Instant,
+    /// Whether no instance has run yet.
+    is_first: bool,
     /// How often it was started again in a row, and the next pause.
     row: u32,
     pause: Duration,
@@ -54,8 +73,8 @@ pub(super) struct Service {
     terminal: Option<Terminal>,
     /// Whether the terminal is ours to give.
     has_front: bool,
-    /// The signals that this instance was sent, a bit each.
-    sent: Cell<u64>,
+    /// The signals that this instance was sent.
+    sent: Cell<SignalSet>,
     /// Whether a signal that stops was forwarded, and not yet one that continues.
     may_stop: bool,
     /// Whether we have stopped with the command, and wait for SIGCONT.
@@ -78,13 +97,14 @@ impl Service {
             state: State::Idle,
             group: 0,
             started: Instant::now(),
+            is_first: true,
             row: 0,
             pause: Duration::ZERO,
             next: Instant::now(),
             last: 0,
             terminal: None,
             has_front: false,
-            sent: Cell::new(0),
+            sent: Cell::new(SignalSet::none()),
             may_stop: false,
             suspended: false,
             restarting: false,
@@ -134,11 +154,18 @@ impl Init {
     /// Runs the command as a child, again and again if that is wanted, to its end.
     pub(super) fn supervise(&mut self) -> u8 {
         self.settle();
+        // Once, when it is worth it: a short command would only wait for pages to come back.
+        let mut tidy_at = Some(Instant::now() + TIDY);
+        let mut in_a_row = 0_u8;
         loop {
+            if tidy_at.is_some_and(|at| at <= Instant::now()) {
+                tidy_at = None;
+                sys::release_code();
+            }
             if let State::Over(code) = self.service.state {
                 return self.end(code);
             }
-            let due = [self.keeper.due(), self.service.due()]
+            let due = [self.keeper.due(), self.service.due(), tidy_at]
                 .into_iter()
                 .flatten()
                 .min();
@@ -149,7 +176,14 @@ impl Init {
                 _ => stops.iter().fold(OWN, |set, number| set.and(*number)),
             };
             match self.wait(&signals, due) {
-                Ok(Some(received)) => self.signalled(received),
+                Ok(Some(received)) => {
+                    self.signalled(received);
+                    // The queue gives low numbers first: a flood of one must not hide a child's end.
+                    in_a_row = in_a_row.wrapping_add(1);
+                    if in_a_row.is_multiple_of(FLOOD) {
+                        self.look_around();
+                    }
+                }
                 // A child, the agent, or the time.
                 Ok(None) => self.look_around(),
                 Err(code) => self.service.state = State::Over(code),
@@ -161,7 +195,9 @@ impl Init {
     fn settle(&mut self) {
         self.service.terminal = Terminal::find();
         self.service.pause = self.settings.plan.restart.delay;
-        self.keeper.settle();
+        if self.keeper.stays {
+            self.keeper.settle();
+        }
         if self.settings.plan.session && sys::leave_terminal() {
             // What this sends to us is not for the command (pid1 27).
             let both = SignalSet::none().and(libc::SIGHUP).and(libc::SIGCONT);
@@ -188,7 +224,6 @@ impl Init {
             sys::close_all_but(&kept);
             let _ = nix::unistd::chdir(c"/");
         }
-        sys::release_code();
     }
 
     /// Whether init will have to start anything again, in the place and with the descriptors that it
@@ -208,7 +243,7 @@ impl Init {
             death: plan.command_death,
         };
         service.started = Instant::now();
-        service.sent.set(0);
+        service.sent.set(SignalSet::none());
         match spawn::start(&mut self.command, &how) {
             Ok(started) => {
                 let pid = started.pid;
@@ -223,8 +258,7 @@ impl Init {
             Err(failure) => {
                 (plan.speak)(&Event::CannotExecute(&failure));
                 let code = failure.code(&plan.codes);
-                // A limit that is reached now may be so no more in a while.
-                self.start_again_or_end(code, false);
+                self.start_again_or_end(code, Cause::Limit);
             }
         }
     }
@@ -325,8 +359,7 @@ impl Init {
         let (plan, Some(pid)) = (&self.settings.plan, self.service.pid()) else {
             return;
         };
-        let bit = 1_u64.checked_shl(number.unsigned_abs()).unwrap_or(0);
-        self.service.sent.set(self.service.sent.get() | bit);
+        self.service.sent.set(self.service.sent.get().and(number));
         let sent = match value {
             // A child that has yet to make its group is alone in it (pid1 22).
             _ if plan.group => sys::kill(-pid, number).or_else(|_| sys::kill(pid, number)),
@@ -390,12 +423,13 @@ impl Init {
             let code = failure.code(&plan.codes);
             let may_pass = matches!(failure.why, Why::NotStarted(_));
             if may_pass && !service.stopping {
-                self.start_again_or_end(code, false);
+                self.start_again_or_end(code, Cause::Limit);
             } else {
                 service.state = State::Over(code);
             }
             return;
         }
+        service.is_first = false;
         // Ended by the terminal's keys and not by a signal of ours: somebody wants the end.
         let by_hand = service.has_front
             && [libc::SIGINT, libc::SIGQUIT]
@@ -403,7 +437,7 @@ impl Init {
                 .any(|n| exit == Exit::by_signal(*n));
         if let Exit::Signal(number) = exit
             && !by_hand
-            && service.sent.get() & 1_u64.checked_shl(number.into()).unwrap_or(0) == 0
+            && !service.sent.get().contains(number.into())
         {
             let out_of_memory = self.is_pid_1.then(proc::out_of_memory_kills).flatten();
             (plan.speak)(&Event::Killed {
@@ -418,12 +452,13 @@ impl Init {
         if service.stopping || by_hand {
             service.state = State::Over(status);
         } else {
-            self.start_again_or_end(status, by_rule);
+            let cause = if by_rule { Cause::Rule } else { Cause::End };
+            self.start_again_or_end(status, cause);
         }
     }
 
     /// Starts the command again, soon, or ends with `status`, as the policy or a rule has it.
-    fn start_again_or_end(&mut self, status: u8, by_rule: bool) {
+    fn start_again_or_end(&mut self, status: u8, cause: Cause) {
         let (policy, service) = (self.settings.plan.restart, &mut self.service);
         service.last = status;
         let by_policy = match policy.when {
@@ -431,7 +466,7 @@ impl Init {
             When::OnFailure => status != 0,
             When::Always => true,
         };
-        if by_rule {
+        if cause == Cause::Rule {
             service.next = Instant::now();
             info!("the command has ended with {status} and is started again");
         } else if by_policy {
@@ -454,6 +489,12 @@ impl Init {
             service.next = Instant::now() + pause;
             service.pause = (pause * 2).min(policy.max_delay);
             warn!("the command has ended with {status}; starting it again in {pause:?}");
+        } else if cause == Cause::Limit && !service.is_first {
+            // A rule has ended the one before, which ran: nobody wants the container to end by that.
+            let pause = service.pause;
+            service.next = Instant::now() + pause;
+            service.pause = (pause * 2).min(policy.max_delay);
+            warn!("trying to start the command again in {pause:?}");
         } else {
             service.state = State::Over(status);
             return;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::raw::{Section, split_list};
 use crate::contract::signal;
 use crate::disco::init::plan::{ExitMap, Plan, Restart, Rewrite, Subreaper, When};
+use crate::sys::TERMINAL_STOPS;
 
 /// How much earlier than the runtime disco is done: a part of the time that the runtime gives, but at
 /// least so much.
@@ -18,6 +19,15 @@ pub fn read(section: &Section<'_>) -> Plan {
     let mut rewrite = section.parsed("rewrite", rewrite_all).unwrap_or_default();
     if let Some(number) = stop_signal.filter(|_| rewrite.is_unset(libc::SIGTERM)) {
         rewrite.set(libc::SIGTERM, number);
+    }
+    let session = section.flag("session", &[], false);
+    if session {
+        // Without a parent in its session the command would not get them; STOP it does (pid1 30).
+        for number in TERMINAL_STOPS {
+            if rewrite.is_unset(*number) {
+                rewrite.set(*number, libc::SIGSTOP);
+            }
+        }
     }
     let own = section.limit("stop_timeout", None);
     let runtime = section.limit("runtime_grace", None).map(within);
@@ -34,7 +44,7 @@ pub fn read(section: &Section<'_>) -> Plan {
         parent_death: section.parsed("parent_death", signal::parse),
         command_death: section.parsed("command_death", signal::parse),
         group: section.flag("signal_group", &[], false),
-        session: section.flag("session", &[], false),
+        session,
         rewrite,
         stop_signal: stop_signal.unwrap_or(default.stop_signal),
         stop_timeout: own.into_iter().chain(runtime).min(),
@@ -136,6 +146,13 @@ mod tests {
         assert!(plan.is_stop(libc::SIGQUIT) && plan.is_stop(libc::SIGTERM));
         let plan = self::plan("disco.stop_signal=QUIT|disco.rewrite=TERM:INT");
         assert_eq!(plan.rewrite.get(libc::SIGTERM), Some(libc::SIGINT));
+    }
+
+    #[test]
+    fn p30_a_session_is_stopped_by_stop() {
+        let plan = plan("disco.session=true|disco.rewrite=TTIN:0");
+        assert_eq!(plan.rewrite.get(libc::SIGTSTP), Some(libc::SIGSTOP));
+        assert_eq!(plan.rewrite.get(libc::SIGTTIN), None);
     }
 
     #[test]
