@@ -103,20 +103,31 @@ pub struct Prepared {
     environment: Vec<*const libc::c_char>,
     /// The arguments after the shell and the file, for a file without an interpreter line.
     shell: Vec<*const libc::c_char>,
-    /// Where `LISTEN_PID` stands in the environment, and the entry with room for a pid.
-    listen_pid: Option<(usize, [u8; 24])>,
+    /// Descriptors passed to us, which are to be the command's.
+    passed: Option<Passed>,
 }
 
-/// The variable by which systemd says for whom its descriptors are (sd_listen_fds(3)).
+/// The variables by which systemd says for whom its descriptors are (sd_listen_fds(3)): the pid, and,
+/// since version 258, what tells a process from another that has had its pid.
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+const LISTEN_PIDFDID: &[u8] = b"LISTEN_PIDFDID=";
+
+/// Where these stand in the environment, and the first of them with room for a pid.
+struct Passed {
+    pid: usize,
+    id: Option<usize>,
+    entry: [u8; 24],
+}
 
 impl Prepared {
     /// Takes the paths to try in order, the arguments with the name first, and `NAME=value` pairs.
     #[must_use]
     pub fn new(candidates: Vec<CString>, argv: Vec<CString>, environment: Vec<CString>) -> Self {
         let own_pid = own_pid().to_string();
-        let is_for_us =
-            |entry: &CString| entry.as_bytes().strip_prefix(LISTEN_PID) == Some(own_pid.as_bytes());
+        let passed = environment.iter().position(|entry| {
+            entry.as_bytes().strip_prefix(LISTEN_PID) == Some(own_pid.as_bytes())
+        });
+        let is_id = |entry: &CString| entry.as_bytes().starts_with(LISTEN_PIDFDID);
         // What a shell is given when the file has no interpreter line, as execvp does.
         let mut shell = vec![c"/bin/sh".as_ptr(), std::ptr::null()];
         shell.extend(pointers(argv.get(1..).unwrap_or_default()));
@@ -124,10 +135,11 @@ impl Prepared {
             candidates,
             argv: pointers(&argv),
             shell,
-            listen_pid: environment
-                .iter()
-                .position(is_for_us)
-                .map(|index| (index, [0; 24])),
+            passed: passed.map(|pid| Passed {
+                pid,
+                id: environment.iter().position(is_id),
+                entry: [0; 24],
+            }),
             environment: pointers(&environment),
             _strings: [argv, environment],
         }
@@ -142,7 +154,7 @@ impl Prepared {
     /// Makes descriptors that were passed to us by `LISTEN_PID` be for this process, the child that
     /// is about to execute the command (conformance pid1 9).
     pub fn take_over_descriptors(&mut self) {
-        let Some((index, entry)) = &mut self.listen_pid else {
+        let Some(Passed { pid, id, entry }) = &mut self.passed else {
             return;
         };
         let mut digits = own_pid().unsigned_abs();
@@ -162,8 +174,11 @@ impl Prepared {
         for (to, from) in number.iter_mut().zip(reversed.iter().take(count).rev()) {
             *to = *from;
         }
-        if let Some(pointer) = self.environment.get_mut(*index) {
-            *pointer = entry.as_ptr().cast();
+        // The second says of us what the command is not; twice the first says nothing new.
+        for index in [Some(*pid), *id].into_iter().flatten() {
+            if let Some(pointer) = self.environment.get_mut(index) {
+                *pointer = entry.as_ptr().cast();
+            }
         }
     }
 

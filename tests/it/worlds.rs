@@ -290,12 +290,13 @@ pub(crate) fn watching() -> (Sandbox, String) {
 }
 
 /// What a command tells of the descriptors that it was given.
-const TELL: &str = r#"[ "$LISTEN_PID" = $$ ] && mine=mine; echo fds $(readlink /proc/$$/fd/5) $(readlink /proc/$$/fd/9) ${mine-others}"#;
+const TELL: &str = r#"[ "$LISTEN_PID" = $$ ] && mine=mine; echo fds $(readlink /proc/$$/fd/5) $(readlink /proc/$$/fd/9) ${mine-others}$LISTEN_PIDFDID"#;
 
 /// Has disco inherit two descriptors, for it as by socket activation.
 fn given(disco: Disco, file: &Path) -> Disco {
     let file = file.display();
-    let script = format!("exec 5<{file} 9<{file}; export LISTEN_FDS=1 LISTEN_PID=$$");
+    let script =
+        format!("exec 5<{file} 9<{file}; export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_PIDFDID=4711");
     disco.prepared(&script)
 }
 
