@@ -395,10 +395,13 @@ impl Line {
             let _ = if JSON.load(Ordering::Relaxed) {
                 writeln!(
                     notice,
-                    "{{\"level\":\"warn\",\"message\":\"{dropped} lines were lost: nobody read them\"}}"
+                    "{{\"level\":\"warn\",\"message\":\"{dropped} lines of the log were lost: nobody read them\"}}"
                 )
             } else {
-                writeln!(notice, "disco: {dropped} lines were lost: nobody read them")
+                writeln!(
+                    notice,
+                    "disco: {dropped} lines of the log were lost: nobody read them"
+                )
             };
         }
         let notice = notice.bytes.get(..notice.len).unwrap_or_default();

@@ -306,7 +306,7 @@ fn an_agent_that_is_killed_comes_back_and_the_container_is_configured() {
     let init = running.pid().as_raw();
     let agent = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
     assert!(send(agent.trim().parse().unwrap(), libc::SIGKILL));
-    running.wait_stderr("the agent ended (ended by SIGKILL); starting it again");
+    running.wait_stderr("the agent is gone (ended by SIGKILL); starting it again");
     sandbox.write("go", "");
     running.wait().assert_code(0).assert_stdout("doit\n");
     assert_eq!(sandbox.read("up").lines().count(), 2);

@@ -22,6 +22,8 @@ mod dropin;
 mod early;
 /// etcd, v3 and v2, and everything that can happen to it.
 mod etcd;
+/// What breaks while the command runs, and what goes on all the same.
+mod faults;
 /// Files and directories as sources, however they change.
 mod flat;
 /// The process side: signals, exit statuses, what the command finds.
@@ -32,6 +34,8 @@ mod readme;
 mod restart;
 /// What this binary does when disco runs it as a command.
 mod roles;
+/// Everything at once, for as long as is wanted.
+mod soak;
 /// The end: asked for, forced, and what is done with those that are left.
 mod stop;
 /// Servers, containers, and disco itself as objects that tests hold.

@@ -188,9 +188,18 @@ impl Init {
                 let pause = keeper.pause;
                 if exit == Exit::Code(agent::LOOPS) {
                     let limit = self.settings.agent_cpu.unwrap_or_default();
-                    error!("the agent has used {limit:?} of processor time without coming to rest");
+                    error!(
+                        "the agent has used {limit:?} of processor time without coming to rest, the limit set by `disco.agent_cpu`"
+                    );
                 }
-                error!("the agent ended ({exit}); starting it again in {pause:?}");
+                let hint = match exit {
+                    // What Rust does where memory cannot be had.
+                    Exit::Signal(number) if i32::from(number) == libc::SIGABRT => {
+                        "; it may have reached `disco.agent_memory`"
+                    }
+                    _ => "",
+                };
+                error!("the agent is gone ({exit}{hint}); starting it again in {pause:?}");
                 keeper.schedule();
                 Ok(())
             }

@@ -417,11 +417,13 @@ impl Init {
         if exit == Exit::Code(spawn::NOT_EXECUTED)
             && let Some(failure) = started.failure(&self.command)
         {
-            // There is nothing left to be kept alive: to say in full what is wrong may take memory.
-            sys::unseal();
+            let may_pass = matches!(failure.why, Why::NotStarted(_));
+            if !may_pass {
+                // There is nothing left to be kept alive: to say in full what is wrong may take memory.
+                sys::unseal();
+            }
             (plan.speak)(&Event::CannotExecute(&failure));
             let code = failure.code(&plan.codes);
-            let may_pass = matches!(failure.why, Why::NotStarted(_));
             if may_pass && !service.stopping {
                 self.start_again_or_end(code, Cause::Limit);
             } else {
