@@ -12,6 +12,8 @@
 
 /// From a file of data to the command.
 mod configure;
+/// SIGTERM while the init starts.
+mod early;
 /// Memory and wake-ups of what stays.
 mod memory;
 /// Reaping what others leave.
@@ -46,6 +48,7 @@ const BENCHES: &[(&str, fn())] = &[
     ("memory", memory::run),
     ("signals", signals::run),
     ("orphans", orphans::run),
+    ("early", early::run),
 ];
 
 /// Set once everything that is measured, or measured with, has been found.

@@ -7,6 +7,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 
 /// Plays a role, if one is asked for. `now` is when the process started.
 pub(crate) fn play(words: &[String], now: u128) -> bool {
@@ -14,6 +16,7 @@ pub(crate) fn play(words: &[String], now: u128) -> bool {
     match words[..] {
         ["--as-handler", fifo] => handler(fifo, now),
         ["--as-listener", fifo] => listener(fifo),
+        ["--as-starter", fifo, program, ref arguments @ ..] => starter(fifo, program, arguments),
         ["--as-parent", count, fifo, go] => parent(count.parse().unwrap(), fifo, go),
         _ => return false,
     }
@@ -43,6 +46,19 @@ fn listener(fifo: &str) {
         let line = format!("{number} {}\n", now());
         fifo.write_all(line.as_bytes()).unwrap();
     }
+}
+
+/// Becomes another program when told to on stdin. Whoever reads the FIFO sees its end at that moment,
+/// since exec closes this side of it.
+fn starter(fifo: &str, program: &str, arguments: &[&str]) {
+    let mut fifo = writer(fifo);
+    fifo.write_all(b"r").unwrap();
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let mut next = Command::new(program);
+    panic!(
+        "{program}: {}",
+        next.args(arguments).stdin(Stdio::null()).exec()
+    );
 }
 
 /// A command that forks `count` processes, each of which leaves a child that ends at once.

@@ -24,6 +24,8 @@ mod early;
 mod etcd;
 /// What breaks while the command runs, and what goes on all the same.
 mod faults;
+/// Under the filters and limits of a container engine, with the disco that ships.
+mod filters;
 /// Files and directories as sources, however they change.
 mod flat;
 /// The process side: signals, exit statuses, what the command finds.

@@ -33,6 +33,12 @@ impl ImageBuilder {
         )
     }
 
+    /// Puts a symbolic link into the image.
+    pub(crate) fn link(self, path: &str, target: &str) -> Self {
+        symlink(target, self.place(path)).unwrap();
+        self
+    }
+
     /// Adds a Dockerfile instruction: `ENTRYPOINT ["/disco"]`, `ENV A=b`, `USER 1000`…
     pub(crate) fn change(mut self, instruction: &str) -> Self {
         self.changes.push(instruction.to_owned());
@@ -234,6 +240,11 @@ impl Container {
     /// `docker kill --signal`.
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         docker(&["kill", "--signal", signal.as_str(), &self.name]).assert_code(0);
+    }
+
+    /// Changes a limit of it while it runs: `--pids-limit=100`.
+    pub(crate) fn update(&self, option: &str) {
+        docker(&["update", option, &self.name]).assert_code(0);
     }
 
     /// Waits for its end and returns its exit code.
