@@ -6,9 +6,9 @@
 
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
@@ -96,16 +96,25 @@ static COLOUR: OnceLock<bool> = OnceLock::new();
 static NEVER_WAIT: AtomicBool = AtomicBool::new(false);
 static DROPPED: AtomicU32 = AtomicU32::new(0);
 
+/// The descriptor that lines go to in place of stderr, if that is a terminal; 0 if not.
+static TERMINAL: AtomicI32 = AtomicI32::new(0);
+
 /// From here on no line waits for a reader: init must not be held up by a full pipe. What is dropped
-/// is counted, and told with the next line that gets through.
-pub fn never_wait() {
+/// is counted, and told with the next line that gets through. Where stderr is a terminal the caller
+/// gets it as opened once more, since only so it can be written to without waiting, and keeps it.
+#[must_use]
+pub fn never_wait() -> Option<OwnedFd> {
     // Asks the environment, which takes memory.
     is_coloured();
     NEVER_WAIT.store(true, Ordering::Relaxed);
+    let terminal = crate::sys::reopen_terminal(stderr())?;
+    TERMINAL.store(terminal.as_raw_fd(), Ordering::Relaxed);
+    Some(terminal)
 }
 
 /// Takes [`never_wait`] back, for a child that goes its own way.
 pub fn may_wait() {
+    TERMINAL.store(0, Ordering::Relaxed);
     NEVER_WAIT.store(false, Ordering::Relaxed);
 }
 
@@ -405,6 +414,11 @@ impl Line {
             };
         }
         let notice = notice.bytes.get(..notice.len).unwrap_or_default();
+        let terminal = TERMINAL.load(Ordering::Relaxed);
+        let to = match to.as_raw_fd() {
+            2 if terminal > 0 => terminal,
+            number => number,
+        };
         let told = notice.is_empty() || crate::sys::write_now(to, notice).is_ok();
         let untold = if told { 0 } else { dropped };
         // A line of which a part got through is not told again.

@@ -3,6 +3,9 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, fstat};
 
 use super::{check, own_pid};
 
@@ -131,33 +134,63 @@ pub fn detach_stdin() {
 /// preadv2(2): fail rather than wait. From the kernel's `linux/fs.h`; not in libc for every target.
 const RWF_NOWAIT: libc::c_int = 8;
 
-/// Writes what can be written without waiting for a reader.
+/// Opens a terminal once more, for writes that do not wait. `None` for what is none, and where `/proc`
+/// is missing.
+#[must_use]
+pub fn reopen_terminal(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
+    if !nix::unistd::isatty(fd).unwrap_or(false) {
+        return None;
+    }
+    let path = match fd.as_raw_fd() {
+        1 => c"/proc/self/fd/1",
+        2 => c"/proc/self/fd/2",
+        _ => return None,
+    };
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).ok()
+}
+
+/// Writes to a descriptor, which must be open, what can be written without waiting for a reader.
 ///
 /// # Errors
 /// EAGAIN when nothing can be.
-pub fn write_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+pub fn write_now(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     let part = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     };
-    let (number, part) = (fd.as_raw_fd(), &raw const part);
+    let part = &raw const part;
     let here: libc::c_long = -1;
     // SAFETY: one vector over bytes that live through the call, which reads them; -1 as both halves
     // of the offset stands for the current position.
-    let written =
-        unsafe { libc::syscall(libc::SYS_pwritev2, number, part, 1, here, here, RWF_NOWAIT) };
+    let written = unsafe { libc::syscall(libc::SYS_pwritev2, fd, part, 1, here, here, RWF_NOWAIT) };
     if let Ok(written) = usize::try_from(written) {
         return Ok(written);
     }
-    match Errno::last() {
-        // Not for this kind of file (terminals, pipes before Linux 6.5): asked first, then written,
-        // where the room told of can only be lost to a writer in between.
+    let error = Errno::last();
+    // SAFETY: open, by the caller's promise, and only borrowed for the calls below.
+    let file = unsafe { BorrowedFd::borrow_raw(fd) };
+    let kind = fstat(file)?.st_mode & libc::S_IFMT;
+    match error {
+        // A disk is no reader; some filesystems say so to everyone who will not wait for it.
+        Errno::EAGAIN | Errno::EOPNOTSUPP if kind == libc::S_IFREG => {
+            nix::unistd::write(file, bytes)
+        }
+        // Not for this kind of file (terminals, pipes before Linux 6.5), or not by this filter.
         Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::EPERM => {
-            let mut asked = [nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLOUT)];
-            match nix::poll::poll(&mut asked, nix::poll::PollTimeout::ZERO)? {
+            let flags = fcntl(file, FcntlArg::F_GETFL)?;
+            if flags & libc::O_NONBLOCK != 0 {
+                return nix::unistd::write(file, bytes);
+            }
+            if kind == libc::S_IFCHR && nix::unistd::isatty(file).unwrap_or(false) {
+                return Err(Errno::EAGAIN);
+            }
+            // Asked first, then written, where the room told of can only be lost to a writer in between.
+            let mut asked = [PollFd::new(file, PollFlags::POLLOUT)];
+            match poll(&mut asked, PollTimeout::ZERO)? {
                 0 => Err(Errno::EAGAIN),
                 // So much room a pipe has that is said to have any (pipe(7)).
-                _ => nix::unistd::write(fd, bytes.get(..libc::PIPE_BUF).unwrap_or(bytes)),
+                _ => nix::unistd::write(file, bytes.get(..libc::PIPE_BUF).unwrap_or(bytes)),
             }
         }
         error => Err(error),

@@ -19,7 +19,7 @@ pub mod watchdog;
 
 pub use fd::{
     close_all_but, detach_stdin, fill_standard_descriptors, keep_only, leave_terminal, redirect,
-    signal_when_readable, stderr, stdin, stdout, take_terminal, write_now,
+    reopen_terminal, signal_when_readable, stderr, stdin, stdout, take_terminal, write_now,
 };
 pub use memory::{Guard, blank_environment, release_code, seal, unseal};
 pub use process::{
@@ -28,8 +28,8 @@ pub use process::{
 };
 pub use restraint::restrain;
 pub use signal::{
-    Received, SignalSet, TERMINAL_STOPS, hold, ignore_terminal_stops, is_ignored, kill, kill_held,
-    queue, set_ignored, set_mask, stop_as_job, wait_signal,
+    Received, SignalSet, TERMINAL_STOPS, hold, ignore_terminal_stops, is_ignored, is_pending, kill,
+    kill_held, queue, set_ignored, set_mask, stop_as_job, wait_signal,
 };
 
 use nix::errno::Errno;

@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
+use super::signal::SignalSet;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::AccessFlags;
@@ -59,6 +60,21 @@ pub fn parent_of(pid: i32) -> Option<i32> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
     rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether a process neither catches nor ignores a signal, as far as can be told.
+#[must_use]
+pub fn has_default_action(pid: i32, number: i32) -> bool {
+    let mut buffer = [0; 4096];
+    let status = read(pid, "status", &mut buffer).unwrap_or_default();
+    let status = std::str::from_utf8(status).unwrap_or_default();
+    !status.lines().any(|line| {
+        let set = line
+            .strip_prefix("SigIgn:")
+            .or(line.strip_prefix("SigCgt:"));
+        let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+        set.is_some_and(|set| SignalSet::from_bits(set).contains(number))
+    })
 }
 
 /// Writes the name of a process (`comm`, 15 bytes at most), `?` where it cannot be told.

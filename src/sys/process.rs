@@ -190,6 +190,8 @@ impl Prepared {
             // SAFETY: a C string and two null-terminated arrays of C strings that outlive the call.
             unsafe { libc::execve(candidate.as_ptr(), argv, environment) };
             match Errno::last() {
+                // One that was spelt out is meant, and what is wrong with it is to be told.
+                error if self.candidates.len() == 1 && error != Errno::ENOEXEC => return error,
                 Errno::ENOENT | Errno::ENOTDIR => {}
                 // Remembered, but a later directory may hold one that can be executed.
                 Errno::EACCES => outcome = Errno::EACCES,

@@ -37,6 +37,24 @@ impl SignalSet {
         Self(0)
     }
 
+    /// The signals that do not queue: 1 to 31.
+    #[must_use]
+    pub const fn standard() -> Self {
+        Self((1 << 31) - 1)
+    }
+
+    /// All of both sets.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The set that the kernel writes so, the lowest bit for signal 1.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// The set with one more signal; a number that is none changes nothing.
     #[must_use]
     pub const fn and(self, number: i32) -> Self {
@@ -225,6 +243,16 @@ pub fn stop_as_job() {
     if was_ignored {
         set_ignored(libc::SIGTSTP, true);
     }
+}
+
+/// Whether a blocked signal waits for this process.
+#[must_use]
+pub fn is_pending(number: i32) -> bool {
+    let mut set = SignalSet::none();
+    let out = &raw mut set;
+    // SAFETY: room for a set of the size given.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, out, SET_SIZE) };
+    set.contains(number)
 }
 
 /// Makes a process that writes to a terminal from the background immune against being stopped by it.

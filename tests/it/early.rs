@@ -43,6 +43,6 @@ fn p22_no_early_term_is_lost_that_goes_to_the_group() {
 
 #[test]
 fn p22_no_early_term_is_lost_where_the_command_has_a_session() {
-    sweep(&Disco::new().cfg("disco.session=true"));
-    sweep(&Disco::new().cfg("disco.session=true|disco.signal_group=true"));
+    sweep(&Disco::new().cfg("disco.session=always"));
+    sweep(&Disco::new().cfg("disco.session=always|disco.signal_group=true"));
 }

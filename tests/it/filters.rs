@@ -164,9 +164,9 @@ fn p40_sessions_and_groups_that_are_refused_cost_no_signal() {
     let (image, sandbox) = (busybox().build(), Sandbox::new());
     let body = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done";
     for cfg in [
-        "disco.session=true",
+        "disco.session=always",
         "disco.signal_group=true",
-        "disco.session=true|disco.signal_group=true",
+        "disco.session=always|disco.signal_group=true",
         "disco.command_death=KILL",
     ] {
         let container = Container::of(&image).env("DISCO_CFG", cfg);

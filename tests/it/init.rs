@@ -381,3 +381,64 @@ fn what_may_not_be_read_is_not_left_out_in_silence() {
         .assert_code(0)
         .assert_stderr_has("/no/such/layers: on `disco.path` does not exist");
 }
+
+#[test]
+fn p30_a_stop_signal_stops_the_command_and_a_handler_of_it_runs() {
+    for (way, disco) in [
+        ("supervise", Disco::new().cfg("disco.mode=supervise")),
+        ("pid 1", Disco::new().pid1()),
+        ("a group", Disco::new().pid1().cfg("disco.session=never")),
+    ] {
+        for signal in [Signal::SIGTSTP, Signal::SIGTTIN] {
+            let running = disco.clone().args(["sleep", "1000"]).spawn();
+            let command = running.child("sleep");
+            let state = |pid, letter: char| {
+                wait_for(
+                    &format!("{way}, {signal}: state {letter}"),
+                    DEADLINE,
+                    || {
+                        let state = crate::support::proc::status(pid, "State")?;
+                        state.starts_with(letter).then_some(())
+                    },
+                );
+            };
+            running.signal(signal);
+            state(command, 'T');
+            if way == "supervise" {
+                state(running.pid(), 'T');
+            }
+            running.signal(Signal::SIGCONT);
+            state(command, 'S');
+            state(running.pid(), 'S');
+            running.signal(Signal::SIGTERM);
+            running.wait().assert_code(143);
+        }
+        let script = "trap 'echo TSTP' TSTP; echo ready; while :; do sleep 0.02; done";
+        let running = disco.args(["bash", "-c", script]).spawn();
+        running.wait_stdout("ready");
+        running.signal(Signal::SIGTSTP);
+        running.wait_stdout("TSTP\n");
+    }
+}
+
+#[test]
+fn the_command_leads_a_session_where_there_is_no_terminal() {
+    let script = "cut -d' ' -f6 /proc/$$/stat; echo $$; exec sleep 1000";
+    for (cfg, leads) in [
+        ("disco.mode=supervise", true),
+        ("disco.session=never", false),
+    ] {
+        for pid1 in [false, true] {
+            // Whoever runs the tests may have a terminal, which a session of its own has not.
+            let disco = Disco::new().cfg(cfg).args(["-s", "sh", "-c", script]);
+            let disco = if pid1 { disco.pid1() } else { disco };
+            let running = disco.inside(["setsid", "--wait"]).spawn();
+            let told = wait_for("session and pid", DEADLINE, || {
+                let told = running.stdout_so_far();
+                (told.lines().count() == 2).then_some(told)
+            });
+            let (session, pid) = told.trim().split_once('\n').unwrap();
+            assert_eq!(session == pid, leads, "{cfg}: {told}");
+        }
+    }
+}

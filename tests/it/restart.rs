@@ -245,3 +245,27 @@ fn a_command_that_is_not_there_is_not_tried_again() {
     out.assert_code(127);
     assert!(!out.stderr.contains("again"), "{}", out.stderr);
 }
+
+#[test]
+fn p42_a_reload_between_two_instances_does_not_end_the_next() {
+    let sandbox = Sandbox::new();
+    let rest = format!(
+        "test -e {0}/once && {{ echo again; exec sleep 1000; }}; echo > {0}/once; exit 1",
+        sandbox.dir().display()
+    );
+    let running = policy(
+        &sandbox,
+        "disco.restart=always|disco.restart_delay=300ms",
+        &rest,
+    )
+    .pid1()
+    .spawn();
+    running.wait_stderr("starting it again");
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
+        running.signal(signal);
+    }
+    running.wait_stdout("again");
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(143);
+    assert_eq!(starts(&sandbox), 2);
+}

@@ -339,3 +339,65 @@ fn p16_a_flood_of_signals_does_not_hide_the_end_of_the_command() {
         }
     }
 }
+
+#[test]
+fn p33_the_stop_timeout_holds_while_the_command_does_not_run() {
+    // While it is configured: a handler that ignores TERM.
+    let sandbox = Sandbox::new();
+    sandbox.handler(
+        "h",
+        "#!/bin/bash\ntrap '' TERM\necho up > ${0%/*}/up\nwhile :; do sleep 0.02; done\n",
+    );
+    sandbox.write("test.rules", "rules: [{rule: {when: [], do: h}}]");
+    let cfg = format!(
+        "disco.path={}|disco.stop_timeout=300ms|disco.drain=1h",
+        sandbox.dir().display()
+    );
+    let running = Disco::new().cfg(cfg).arg("true").pid1().spawn();
+    sandbox.wait_file("up");
+    running.signal(Signal::SIGTERM);
+    running
+        .wait()
+        .assert_code(143)
+        .assert_stderr_has("killing what is left");
+    // While what it left behind is cleared before a restart.
+    let sandbox = Sandbox::new();
+    let script = "(trap '' TERM; echo > ${0%/*}/up; while :; do sleep 0.02; done) & until test -e ${0%/*}/up; do sleep 0.01; done; exit 5";
+    let command = sandbox.handler("command", &format!("#!/bin/bash\n{script}\n"));
+    let cfg = "disco.restart=always|disco.stop_timeout=300ms|disco.drain=1h";
+    let running = Disco::new().cfg(cfg).arg(&command).pid1().spawn();
+    running.wait_stderr("starting it again");
+    running.signal(Signal::SIGTERM);
+    running
+        .wait()
+        .assert_code(5)
+        .assert_stderr_has("killing what is left");
+}
+
+#[test]
+fn p25_the_stop_signal_ends_the_configuration_and_a_dropped_one_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("db.schema", "name: db\n");
+    sandbox.write("test.rules", "rules: [{rule: {when: db, do: 'true'}}]");
+    let cfg = format!(
+        "disco.path={}|env.prefix=NONE_|disco.stop_signal=RTMIN+3|disco.log_level=debug",
+        sandbox.dir().display()
+    );
+    let running = Disco::new().cfg(cfg).arg("true").pid1().spawn();
+    running.wait_stderr("missing from env");
+    layer_cake::sys::kill(running.pid().as_raw(), 37).unwrap();
+    running.wait().assert_code(128 + 37);
+    let cfg = "disco.restart=always|disco.restart_delay=1h|disco.restart_max_delay=1h|disco.rewrite=INT:0";
+    let running = Disco::new()
+        .cfg(cfg)
+        .args(["sh", "-c", "exit 6"])
+        .pid1()
+        .spawn();
+    running.wait_stderr("starting it again");
+    running.signal(Signal::SIGINT);
+    running.signal(Signal::SIGTERM);
+    running
+        .wait()
+        .assert_code(6)
+        .assert_stderr_has("asked to stop by SIGTERM");
+}

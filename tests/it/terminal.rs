@@ -226,3 +226,93 @@ fn p30_as_pid_1_a_stop_by_key_stops_nothing_for_good() {
     terminal.type_in("\u{4}");
     assert!(terminal.wait().success());
 }
+
+#[test]
+fn p30_a_background_job_that_wants_the_terminal_comes_to_the_front() {
+    let mut terminal = shell();
+    let script = "sh -c 'while read x; do echo got $x; done; echo over'";
+    terminal.type_in(&format!("{} {script} &\n", disco_bin().display()));
+    // Stopped for reading, with disco, as the shell must know.
+    wait_for("the stop", DEADLINE, || {
+        terminal.type_in("jobs\n");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        terminal.screen().contains("Stopped").then_some(())
+    });
+    terminal.type_in("fg\n");
+    terminal.type_in("one\n");
+    terminal.wait_screen("got one\r\n");
+    terminal.type_in("\u{4}");
+    terminal.wait_screen("over\r\n");
+    terminal.type_in("exit 3\n");
+    assert_eq!(terminal.wait().code(), Some(3), "{}", terminal.screen());
+}
+
+#[test]
+fn p30_without_a_shell_outside_a_stop_by_key_stops_nothing_for_good() {
+    let script = "echo ready; while read x; do echo got $x; done";
+    let mut terminal = disco(&["DISCO_CFG=disco.mode=supervise"], &["sh", "-c", script]);
+    terminal.wait_screen("ready");
+    terminal.type_in("\u{1a}");
+    terminal.wait_screen("^Z");
+    terminal.type_in("line\n");
+    terminal.wait_screen("got line");
+    terminal.type_in("\u{4}");
+    assert!(terminal.wait().success(), "{}", terminal.screen());
+}
+
+#[test]
+fn p28_a_job_restarted_in_the_background_leaves_the_terminal_alone() {
+    let sandbox = Sandbox::new();
+    let mut terminal = shell();
+    let go = sandbox.path("go");
+    let script = format!(
+        "echo x >> {0}s; until test -e {0}; do sleep 0.02; done; rm -f {0}; exit 1",
+        go.display()
+    );
+    let cfg = "DISCO_CFG='disco.restart=always|disco.restart_delay=10ms|disco.log_level=error'";
+    terminal.type_in(&format!(
+        "{cfg} {} sh -c '{script}'\n",
+        disco_bin().display()
+    ));
+    sandbox.wait_file("gos");
+    terminal.type_in("\u{1a}");
+    terminal.wait_screen("Stopped");
+    terminal.type_in("bg\n");
+    sandbox.write("go", "");
+    wait_for("the restart", DEADLINE, || {
+        (sandbox.read("gos").lines().count() == 2).then_some(())
+    });
+    terminal.type_in("read x; echo \"<$x>\"\n");
+    terminal.type_in("mine\n");
+    terminal.wait_screen("<mine>\r\n");
+    terminal.type_in("kill %1; wait; exit 4\n");
+    assert_eq!(terminal.wait().code(), Some(4), "{}", terminal.screen());
+}
+
+#[test]
+fn a_terminal_that_nobody_reads_does_not_hold_init_up() {
+    let sandbox = Sandbox::new();
+    let script = format!(
+        "trap 'echo > {0}/term; exit' TERM; trap : USR1; echo > {0}/up; while :; do sleep 0.02; done",
+        sandbox.dir().display()
+    );
+    let terminal = disco(
+        &["DISCO_CFG=disco.mode=supervise"],
+        &["-ldebug", "bash", "-c", &script],
+    );
+    sandbox.wait_file("up");
+    let (unread, child) = terminal.stop_reading();
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    // Far more lines than a terminal holds.
+    for _ in 0..2000 {
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).unwrap();
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGWINCH).unwrap();
+        std::thread::yield_now();
+    }
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    sandbox.wait_file("term");
+    drop(unread);
+    let mut child = child;
+    let _ = child.kill();
+    child.wait().unwrap();
+}

@@ -506,6 +506,19 @@ fn p6_what_the_kernel_refuses_is_explained() {
         // For a file of no known form the shell has the last word, as with execvp.
         let code = run(&garbage).code;
         assert!(matches!(code, Some(126 | 127 | 2)), "{code:?}");
+        // A relative path counts from where disco was started, whatever init has left since.
+        let relative = disco.clone().cwd(sandbox.dir());
+        relative
+            .clone()
+            .arg("./plain")
+            .run()
+            .assert_code(126)
+            .assert_stderr_has("is not executable");
+        relative
+            .arg("./script")
+            .run()
+            .assert_code(127)
+            .assert_stderr_has("the interpreter or loader");
         // In PATH a directory is passed over.
         let out = disco.clone().arg("garbage").run();
         out.assert_code(127).assert_stderr_has("is not on PATH");

@@ -6,7 +6,7 @@ use std::fmt;
 use super::getopt::{Grammar, Options};
 use super::{Environment, Parsed, Program, SIGNATURE, refusal};
 use crate::contract::exit::Exit;
-use crate::disco::init::plan::{FailureCodes, Plan, Rest, Subreaper};
+use crate::disco::init::plan::{FailureCodes, Plan, Rest, Session, Subreaper};
 use crate::disco::init::voice::Event;
 use crate::disco::log::{self, Level};
 use crate::sys;
@@ -51,13 +51,20 @@ pub(super) fn parse(
     }
     let mut plan = Plan {
         subreaper: Subreaper::Always,
-        // Whoever is made to come to us is not left behind either.
-        rest: Rest::Drain,
+        // Elsewhere there may be children that we were given and have not started.
+        rest: if program.is_pid_1 {
+            Rest::Drain
+        } else {
+            Rest::Leave
+        },
+        session: Session::Never,
         pass_settings: true,
         codes: FailureCodes {
             not_found: 1,
             not_executable: 1,
+            refused: 1,
             not_started: 1,
+            mapped: false,
         },
         speak,
         ..Plan::default()
@@ -176,11 +183,9 @@ mod tests {
     fn each_option_has_its_effect() {
         let effects: &[(&str, Effect)] = &[
             ("catatonit x", |plan, command| {
-                !plan.group && !plan.session && !plan.pause && command == ["x"]
+                !plan.group && plan.session == Session::Never && !plan.pause && command == ["x"]
             }),
-            ("catatonit x", |plan, _| {
-                plan.subreaper == Subreaper::Always && plan.rest == Rest::Drain
-            }),
+            ("catatonit x", |plan, _| plan.subreaper == Subreaper::Always),
             ("catatonit x", |plan, _| {
                 let stops = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
                 stops.iter().all(|stop| plan.rewrite.get(*stop).is_none())

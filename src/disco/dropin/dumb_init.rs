@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use super::getopt::{Grammar, Options, leading_number};
 use super::{Environment, Parsed, Program, refusal};
 use crate::contract::exit::Exit;
-use crate::disco::init::plan::{FailureCodes, Plan, Rest, Subreaper, Suspend};
+use crate::disco::init::plan::{FailureCodes, Plan, Rest, Session, Subreaper, Suspend};
 use crate::disco::init::voice::Event;
 use crate::disco::log::{self, Level};
 use crate::sys;
@@ -108,7 +108,11 @@ pub(super) fn parse(
     let mut plan = Plan {
         subreaper: Subreaper::Never,
         group: has_session,
-        session: has_session,
+        session: if has_session {
+            Session::Always
+        } else {
+            Session::Never
+        },
         suspend: Suspend::Always,
         rest: match (program.is_pid_1, has_session) {
             (true, _) => Rest::Drain,
@@ -119,7 +123,9 @@ pub(super) fn parse(
         codes: FailureCodes {
             not_found: 2,
             not_executable: 2,
+            refused: 2,
             not_started: 1,
+            mapped: false,
         },
         speak: if has_session { speak_session } else { speak },
         ..Plan::default()
@@ -242,13 +248,15 @@ mod tests {
     }
 
     fn is_single(plan: &Plan) -> bool {
-        !plan.group && !plan.session && stops(plan) == TERMINAL_STOPS.map(Some)
+        !plan.group && plan.session == Session::Never && stops(plan) == TERMINAL_STOPS.map(Some)
     }
 
     #[test]
     fn each_option_and_variable_has_its_effect() {
         let effects: &[(&str, Effect)] = &[
-            ("dumb-init x", |plan| plan.group && plan.session),
+            ("dumb-init x", |plan| {
+                plan.group && plan.session == Session::Always
+            }),
             ("dumb-init x", |plan| {
                 stops(plan) == [Some(libc::SIGSTOP); 3] && plan.suspend == Suspend::Always
             }),
@@ -262,8 +270,12 @@ mod tests {
             ("dumb-init -c x", is_single),
             ("dumb-init --single-child x", is_single),
             ("DUMB_INIT_SETSID=0 dumb-init x", is_single),
-            ("DUMB_INIT_SETSID=1 dumb-init x", |plan| plan.session),
-            ("DUMB_INIT_SETSID= dumb-init x", |plan| plan.session),
+            ("DUMB_INIT_SETSID=1 dumb-init x", |plan| {
+                plan.session == Session::Always
+            }),
+            ("DUMB_INIT_SETSID= dumb-init x", |plan| {
+                plan.session == Session::Always
+            }),
             ("dumb-init -c x", |plan| {
                 plan.suspend == Suspend::Always && plan.rest == Rest::Leave
             }),

@@ -9,7 +9,7 @@ use super::getopt::{Grammar, Options, leading_number};
 use super::{Environment, Parsed, Program, SIGNATURE, refusal};
 use crate::contract::exit::Exit;
 use crate::contract::signal::{self, Name};
-use crate::disco::init::plan::{FailureCodes, Plan, Rest, Restart, Subreaper, When};
+use crate::disco::init::plan::{FailureCodes, Plan, Rest, Restart, Session, Subreaper, When};
 use crate::disco::init::voice::Event;
 use crate::disco::log::{self, Level};
 use crate::sys;
@@ -68,9 +68,12 @@ pub(super) fn parse(
     }
     let mut plan = Plan {
         subreaper: Subreaper::Never,
+        session: Session::Never,
         pass_settings: true,
         codes: FailureCodes {
             not_started: 1,
+            refused: 1,
+            mapped: true,
             ..FailureCodes::default()
         },
         speak,
@@ -147,8 +150,12 @@ pub(super) fn parse(
         _ => Level::Trace,
     };
     let reaps = program.is_pid_1 || plan.subreaper == Subreaper::Always;
-    // Who is no reaper on purpose leaves orphans to whoever is.
-    plan.rest = if reaps { Rest::Drain } else { Rest::Leave };
+    // Elsewhere there may be children that we were given and have not started.
+    plan.rest = if program.is_pid_1 {
+        Rest::Drain
+    } else {
+        Rest::Leave
+    };
     let notice = if reaps || program.is_subreaper || level < Level::Warn {
         String::new()
     } else {
@@ -166,7 +173,7 @@ pub(super) fn parse(
 fn signal_of(value: &OsStr) -> Option<i32> {
     let text = value.to_str()?;
     let number = signal::parse(text).ok()?;
-    (signal::name(number) == text).then_some(number)
+    (number < 32 && signal::name(number) == text).then_some(number)
 }
 
 fn status_of(value: &OsStr) -> Option<u8> {
@@ -309,7 +316,7 @@ mod tests {
             ("tini x", |plan| {
                 plan.subreaper == Subreaper::Never
                     && !plan.group
-                    && !plan.session
+                    && plan.session == Session::Never
                     && !plan.warn_on_reap
                     && !plan.pause
                     && plan.parent_death.is_none()
@@ -348,7 +355,7 @@ mod tests {
                 (codes.not_found, codes.not_executable, codes.not_started) == (127, 126, 1)
             }),
             ("tini x", |plan| plan.rest == Rest::Leave),
-            ("tini -s x", |plan| plan.rest == Rest::Drain),
+            ("tini -s x", |plan| plan.rest == Rest::Leave),
         ];
         for (line, effect) in effects {
             let (plan, _, _, command) = run(parse(line));

@@ -143,9 +143,10 @@ impl Command {
     pub fn refused(&self, error: Errno) -> Failure<'_> {
         let why = match error {
             Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE => Why::NotStarted(error),
-            _ => self
+            Errno::ENOENT | Errno::EACCES => self
                 .find()
                 .map_or_else(|failure| failure.why, |()| Why::Refused(error)),
+            error => Why::Refused(error),
         };
         self.failure(why)
     }
@@ -157,7 +158,8 @@ impl Failure<'_> {
     pub fn code(&self, codes: &FailureCodes) -> u8 {
         match self.why {
             Why::NotFound | Why::Refused(Errno::ENOENT) => codes.not_found,
-            Why::NotExecutable(_) | Why::Refused(_) => codes.not_executable,
+            Why::NotExecutable(_) | Why::Refused(Errno::EACCES) => codes.not_executable,
+            Why::Refused(_) => codes.refused,
             Why::NotStarted(_) => codes.not_started,
             Why::Unfit(_) => exit::CONFIG,
         }

@@ -237,7 +237,7 @@ impl Init {
                 Message::Applied(rule, fingerprint) => self.keeper.remember(rule, fingerprint),
                 Message::Handler(group) => self.keeper.handler = group,
                 Message::Signal(number) => {
-                    if !self.service.stopping {
+                    if !self.service.stopping && self.service.pid().is_some() {
                         info!("a rule sends {} to the command", Name(number));
                         self.send(number, None);
                     }

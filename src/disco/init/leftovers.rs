@@ -145,8 +145,8 @@ fn signal(pid: i32, number: i32) {
             Err(Errno::ENOSYS | Errno::EPERM) => sys::kill(pid, number),
             sent => sent,
         },
-        Ok(_) => return,
-        // Kernels before 5.3, and filters.
+        Ok(_) | Err(Errno::ESRCH) => return,
+        // Kernels before 5.3, and filters; no descriptor left.
         Err(_) => sys::kill(pid, number),
     };
     if let Err(error) = sent {

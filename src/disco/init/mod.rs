@@ -18,6 +18,7 @@
 pub mod command;
 pub mod context;
 mod inherited;
+mod jobs;
 mod keeper;
 pub mod leftovers;
 pub mod plan;
@@ -45,7 +46,7 @@ use super::settings::{self, Mode, Settings};
 use crate::contract::exit::{self, Exit};
 use crate::sys::{self, Reaped, Received, SignalSet};
 
-/// Signals that end disco while there is no command yet. All others wait for the command.
+/// What ends disco while there is no command yet, beside the stop signal.
 const ENDING: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
 
 /// Signals by which init hears of its children and of the agent's socket.
@@ -66,6 +67,8 @@ struct Init {
     inherited: Inherited,
     started: Instant,
     is_pid_1: bool,
+    /// Whether we have made ourselves the parent of orphans.
+    adopts: bool,
     keeper: Keeper,
     service: Service,
     /// Whether a SIGIO that a process sent was taken from the queue while there was no command; all
@@ -104,6 +107,7 @@ pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, starte
         inherited,
         started,
         is_pid_1,
+        adopts: false,
         keeper: Keeper::new(),
         service: Service::new(),
         owes_sigio: false,
@@ -130,7 +134,7 @@ pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, starte
 
 impl Init {
     /// Ties this process to its parent, and orphans to this process.
-    fn tie(&self, needs_orphans: bool) {
+    fn tie(&mut self, needs_orphans: bool) {
         let plan = &self.settings.plan;
         if let Some(number) = plan.parent_death {
             match sys::set_parent_death(number, sys::parent_pid()) {
@@ -147,11 +151,21 @@ impl Init {
         match plan.subreaper {
             Subreaper::Never => {}
             Subreaper::Auto if !needs_orphans => {}
-            Subreaper::Auto | Subreaper::Always if sys::set_subreaper(true) => {}
+            // It may be so by the will of whoever started us, and then remains.
+            Subreaper::Auto | Subreaper::Always if sys::is_subreaper() => {}
+            Subreaper::Auto | Subreaper::Always if sys::set_subreaper(true) => self.adopts = true,
             other => (plan.speak)(&Event::CannotReap {
                 warn: other == Subreaper::Always,
             }),
         }
+    }
+
+    /// The signals that end disco while there is no command yet. All others wait for the command.
+    fn ending(&self) -> SignalSet {
+        let set = ENDING
+            .iter()
+            .fold(SignalSet::none(), |set, number| set.and(*number));
+        set.and(self.settings.plan.stop_signal)
     }
 
     /// Runs the agent until every rule is complete.
@@ -161,14 +175,15 @@ impl Init {
         let limit = self.settings.deadline;
         let grace = self.settings.plan.drain.max(Duration::from_secs(1)) + keeper::GRACE;
         let deadline = limit.map(|limit| self.started + limit + grace);
-        let signals = ENDING.iter().fold(OWN, |set, number| set.and(*number));
+        let ending = self.ending();
+        let signals = OWN.or(ending);
         while !self.keeper.configured {
             let due = [self.keeper.due(), deadline].into_iter().flatten().min();
             if let Some(received) = self.wait(&signals, due)?
-                && ENDING.contains(&received.number)
+                && ending.contains(received.number)
             {
                 info!("{received} while waiting for the configuration: ending");
-                self.service.stopping = true;
+                self.service.ask_to_stop(&self.settings.plan, None);
                 return Err(Exit::by_signal(received.number).status());
             }
             let news = self.look_after_children();
@@ -292,9 +307,7 @@ impl Init {
             return self.end(code);
         }
         // As PID 1 the kernel would drop it between the mask's end and the command's first handler.
-        let ending = ENDING
-            .iter()
-            .fold(SignalSet::none(), |set, number| set.and(*number));
+        let ending = self.ending();
         if let Ok(Some(received)) = sys::wait_signal(&ending, Some(Duration::ZERO)) {
             info!("{received} before the command: ending");
             return self.end(Exit::by_signal(received.number).status());
@@ -302,7 +315,11 @@ impl Init {
         if self.owes_sigio {
             let _ = sys::kill(sys::own_pid(), libc::SIGIO);
         }
-        let failure = spawn::become_command(&mut self.command, &self.inherited);
+        if self.adopts {
+            sys::set_subreaper(false);
+        }
+        let death = self.settings.plan.parent_death;
+        let failure = spawn::become_command(&mut self.command, &self.inherited, death);
         (self.settings.plan.speak)(&Event::CannotExecute(&failure));
         failure.code(&self.settings.plan.codes)
     }

@@ -19,7 +19,7 @@ pub struct Plan {
     /// Whether signals go to the whole process group of the command.
     pub group: bool,
     /// Whether the command leads a session of its own, and not only a process group.
-    pub session: bool,
+    pub session: Session,
     /// Which signal is forwarded as which.
     pub rewrite: Rewrite,
     /// What asks the command to stop, where disco itself does so, and counts as such from outside.
@@ -58,7 +58,7 @@ impl Default for Plan {
             parent_death: None,
             command_death: None,
             group: false,
-            session: false,
+            session: Session::Auto,
             rewrite: Rewrite::default(),
             stop_signal: libc::SIGTERM,
             suspend: Suspend::WithCommand,
@@ -85,7 +85,7 @@ impl Plan {
             ("subreaper", self.subreaper == Subreaper::Always),
             ("command_death", self.command_death.is_some()),
             ("signal_group", self.group),
-            ("session", self.session),
+            ("session", self.session == Session::Always),
             ("stop_signal", self.stop_signal != libc::SIGTERM),
             ("rewrite", self.rewrite != Rewrite::default()),
             ("stop_timeout", self.stop_timeout.is_some()),
@@ -97,11 +97,12 @@ impl Plan {
         all.iter().find(|(_, is_set)| *is_set).map(|(key, _)| *key)
     }
 
-    /// Whether a signal from outside asks the command to stop. HUP does not, it reloads; nor does
+    /// Whether a signal from outside asks the command to stop; one that is dropped does not. HUP does not, it reloads; nor does
     /// QUIT, by which a Java machine shows its threads, unless it is the stop signal.
     #[must_use]
     pub fn is_stop(&self, number: i32) -> bool {
-        [libc::SIGTERM, libc::SIGINT, self.stop_signal].contains(&number)
+        let stops = [libc::SIGTERM, libc::SIGINT, self.stop_signal];
+        stops.contains(&number) && self.rewrite.get(number).is_some()
     }
 }
 
@@ -113,6 +114,18 @@ pub enum Subreaper {
     /// Where we are not PID 1; that it cannot be is worth a warning.
     Always,
     /// Not at all: orphans go where they went without us.
+    Never,
+}
+
+/// Whether the command leads a session of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Session {
+    /// Where we have no terminal to share: as it would lead one without us, as PID 1. The scheduler
+    /// weighs sessions against each other, so that a signal does not wait behind its own sender.
+    Auto,
+    /// In any case; we give up the terminal, and the command takes the one on its stdin.
+    Always,
+    /// In no case.
     Never,
 }
 
@@ -324,11 +337,15 @@ impl Default for Restart {
 pub struct FailureCodes {
     /// It is not there.
     pub not_found: u8,
-    /// It is there and cannot be executed.
+    /// It is there and may not be executed.
     pub not_executable: u8,
+    /// The kernel cannot execute it, for any other reason.
+    pub refused: u8,
     /// There is no process or no descriptor left to start it with, or what it is to start with
     /// cannot be had.
     pub not_started: u8,
+    /// Whether these go through [`ExitMap`] like the command's own.
+    pub mapped: bool,
 }
 
 impl Default for FailureCodes {
@@ -336,7 +353,9 @@ impl Default for FailureCodes {
         Self {
             not_found: exit::NOT_FOUND,
             not_executable: exit::NOT_EXECUTABLE,
+            refused: exit::NOT_EXECUTABLE,
             not_started: exit::NOT_STARTED,
+            mapped: false,
         }
     }
 }

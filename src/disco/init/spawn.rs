@@ -1,10 +1,11 @@
 //! Starts the command: its own process group, the terminal if we have it, and every signal as we
 //! were given it. Also becomes the command, in exec mode.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, getpgrp, pipe2, setpgid};
 
 use super::Inherited;
@@ -45,6 +46,14 @@ impl Started {
             Ok(8) => Some(explain(command, Failed::from_bytes(message))),
             _ => None,
         }
+    }
+
+    /// Whether it has been executed, or has failed to be.
+    #[must_use]
+    pub fn is_executed(&self) -> bool {
+        // Asks only: the message, should there be one, is for later.
+        let mut asked = [PollFd::new(self.report.as_fd(), PollFlags::POLLIN)];
+        poll(&mut asked, PollTimeout::ZERO) != Ok(0)
     }
 
     /// The descriptor by which it reports.
@@ -127,11 +136,18 @@ fn explain(command: &Command, failed: Failed) -> Failure<'_> {
 }
 
 /// Becomes the command: nothing of disco remains but the pid. Returns only on failure.
-pub fn become_command<'a>(command: &'a mut Command, inherited: &Inherited) -> Failure<'a> {
-    sys::set_subreaper(false);
+pub fn become_command<'a>(
+    command: &'a mut Command,
+    inherited: &Inherited,
+    death: Option<i32>,
+) -> Failure<'a> {
     inherited.discard_own_signals();
     if let Err(failed) = command.context.apply() {
         return explain(command, failed);
+    }
+    if let Some(number) = death {
+        // Once more: with a change of user the kernel forgets it.
+        let _ = sys::set_parent_death(number, sys::parent_pid());
     }
     inherited.restore();
     let error = command.prepared.execute();

@@ -8,14 +8,14 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
+use super::Init;
 use super::command::Why;
-use super::plan::{Suspend, When};
+use super::plan::{Plan, Session, Suspend, When};
 use super::spawn::{self, Start, Started};
 use super::terminal::Terminal;
 use super::voice::Event;
-use super::{Init, OWN};
 use crate::contract::exit::{self, Exit};
 use crate::disco::log;
 use crate::sys::{self, Received, SignalSet, TERMINAL_STOPS, proc};
@@ -29,15 +29,18 @@ const TIDY: Duration = Duration::from_secs(1);
 /// After so many signals in a row init looks after its children in any case.
 const FLOOD: u8 = 16;
 
+/// How long what was killed may take to go, before the next instance is started beside it.
+const KILLED: Duration = Duration::from_secs(2);
+
 /// Where the command is in its life.
 enum State {
     /// It has not been started yet, or there is none to start.
     Idle,
     /// It runs.
     Running(Started),
-    /// It has ended and is to be started again once its process group is empty, or, at that time, what
-    /// is left of it killed.
-    Clearing(Instant),
+    /// It has ended and is to be started again once its process group is empty; at that time what is left
+    /// of it is killed, or, if it has been, left to itself.
+    Clearing { until: Instant, killed: bool },
     /// It is started again when the pause is over.
     Pausing,
     /// It has ended for good; with this code disco ends.
@@ -70,15 +73,17 @@ pub(super) struct Service {
     next: Instant,
     /// The status to leave with should it not be started again.
     last: u8,
-    terminal: Option<Terminal>,
-    /// Whether the terminal is ours to give.
-    has_front: bool,
+    pub(super) terminal: Option<Terminal>,
+    /// Where the log goes if stderr is a terminal, on which no write may wait.
+    log: Option<OwnedFd>,
+    /// Whether the command leads a session of its own.
+    pub(super) has_session: bool,
     /// The signals that this instance was sent.
     sent: Cell<SignalSet>,
     /// Whether a signal that stops was forwarded, and not yet one that continues.
-    may_stop: bool,
+    pub(super) may_stop: bool,
     /// Whether we have stopped with the command, and wait for SIGCONT.
-    suspended: bool,
+    pub(super) suspended: bool,
     /// Set while a rule's restart is under way.
     restarting: bool,
     /// Set for good once somebody has asked disco to end the command.
@@ -103,7 +108,8 @@ impl Service {
             next: Instant::now(),
             last: 0,
             terminal: None,
-            has_front: false,
+            log: None,
+            has_session: false,
             sent: Cell::new(SignalSet::none()),
             may_stop: false,
             suspended: false,
@@ -128,12 +134,15 @@ impl Service {
         self.group > 0 && sys::kill(-self.group, number).is_ok()
     }
 
-    /// Gives the terminal back to whoever gave it to us: a script that goes on would be stopped when
-    /// it reads.
-    pub(super) fn return_terminal(&self) {
-        if let Some(terminal) = self.terminal.as_ref().filter(|_| self.has_front) {
-            terminal.take_back(self.group);
-        }
+    /// Sets everything that follows from a request to stop; `asked` is the signal as it was sent to the
+    /// command, if that runs.
+    pub(super) fn ask_to_stop(&mut self, plan: &Plan, asked: Option<i32>) {
+        self.stopping = true;
+        self.asked = asked;
+        // Whatever a rule wanted before, and the time that it gave.
+        self.restarting = false;
+        self.deadline = plan.stop_timeout.map(|timeout| Instant::now() + timeout);
+        self.kill_at = self.deadline;
     }
 
     fn terminal_descriptor(&self) -> Option<&OwnedFd> {
@@ -142,7 +151,7 @@ impl Service {
 
     fn due(&self) -> Option<Instant> {
         let state = match self.state {
-            State::Clearing(at) => Some(at),
+            State::Clearing { until, .. } => Some(until),
             State::Pausing => Some(self.next),
             _ => None,
         };
@@ -159,8 +168,7 @@ impl Init {
         let mut in_a_row = 0_u8;
         loop {
             if tidy_at.is_some_and(|at| at <= Instant::now()) {
-                tidy_at = None;
-                sys::release_code();
+                tidy_at = self.tidy();
             }
             if let State::Over(code) = self.service.state {
                 return self.end(code);
@@ -169,18 +177,18 @@ impl Init {
                 .into_iter()
                 .flatten()
                 .min();
-            // What nobody is there for waits in the queue, where it keeps order and number.
-            let stops = [libc::SIGTERM, libc::SIGINT, self.settings.plan.stop_signal];
             let signals = match self.service.state {
                 State::Running(_) => SignalSet::all(),
-                _ => stops.iter().fold(OWN, |set, number| set.and(*number)),
+                // Real-time signals are messages: they wait for the next instance, in order.
+                _ => SignalSet::standard().and(self.settings.plan.stop_signal),
             };
             match self.wait(&signals, due) {
                 Ok(Some(received)) => {
                     self.signalled(received);
-                    // The queue gives low numbers first: a flood of one must not hide a child's end.
+                    // The queue gives low numbers first: a flood of one must not hide a child's end. Nor
+                    // must a SIGIO that somebody sent hide the agent's.
                     in_a_row = in_a_row.wrapping_add(1);
-                    if in_a_row.is_multiple_of(FLOOD) {
+                    if in_a_row.is_multiple_of(FLOOD) || received.number == libc::SIGIO {
                         self.look_around();
                     }
                 }
@@ -198,14 +206,19 @@ impl Init {
         if self.keeper.stays {
             self.keeper.settle();
         }
-        if self.settings.plan.session && sys::leave_terminal() {
+        self.service.has_session = match self.settings.plan.session {
+            Session::Auto => self.service.terminal.is_none(),
+            Session::Always => true,
+            Session::Never => false,
+        };
+        if self.settings.plan.session == Session::Always && sys::leave_terminal() {
             // What this sends to us is not for the command (pid1 27).
             let both = SignalSet::none().and(libc::SIGHUP).and(libc::SIGCONT);
             while let Ok(Some(received)) = sys::wait_signal(&both, Some(Duration::ZERO)) {
                 (self.settings.plan.speak)(&Event::HandOff(received.number));
             }
         }
-        log::never_wait();
+        self.service.log = log::never_wait();
         if !self.settings.plan.pause {
             self.start_command();
         }
@@ -220,10 +233,25 @@ impl Init {
                 report,
                 self.keeper.link(),
                 self.service.terminal_descriptor(),
+                self.service.log.as_ref(),
             ];
             sys::close_all_but(&kept);
+        }
+    }
+
+    /// Gives up what only the start took. Returns when to try again, if it is too early: as long as
+    /// the command is not executed yet, a relative path may still have to be explained.
+    fn tidy(&self) -> Option<Instant> {
+        if let State::Running(started) = &self.service.state
+            && !started.is_executed()
+        {
+            return Some(Instant::now() + TIDY);
+        }
+        if !self.may_start_again() {
             let _ = nix::unistd::chdir(c"/");
         }
+        sys::release_code();
+        None
     }
 
     /// Whether init will have to start anything again, in the place and with the descriptors that it
@@ -235,11 +263,11 @@ impl Init {
     fn start_command(&mut self) {
         let (plan, service) = (&self.settings.plan, &mut self.service);
         let terminal = service.terminal.as_ref();
-        service.has_front |= terminal.is_some_and(Terminal::is_ours);
         let how = Start {
             inherited: &self.inherited,
-            terminal: terminal.filter(|_| service.has_front),
-            session: plan.session,
+            // Ours to give if it is with us, or with the instance before.
+            terminal: terminal.filter(|terminal| terminal.is_ours() || service.is_in_front()),
+            session: service.has_session,
             death: plan.command_death,
         };
         service.started = Instant::now();
@@ -271,21 +299,26 @@ impl Init {
             let _ = self.agent_ended(exit);
         }
         self.start_agent_if_due();
-        if let Some(number) = news.command_stopped {
-            self.command_stopped(number);
-        }
-        if let Some(exit) = news.command {
-            self.command_ended(exit);
+        match (news.command, news.command_stopped) {
+            (Some(exit), _) => self.command_ended(exit),
+            (None, Some(number)) => self.command_stopped(number),
+            (None, None) => {}
         }
         let now = Instant::now();
-        match self.service.state {
-            State::Clearing(_) if !self.service.signal_group(0) => self.pause(),
-            State::Clearing(until) if until <= now => {
+        if let State::Clearing { until, killed } = self.service.state {
+            if !self.service.signal_group(0) {
+                self.pause();
+            } else if until <= now && killed {
+                warn!("what the command has left behind cannot be killed; going on beside it");
+                self.pause();
+            } else if until <= now {
                 warn!("killing what the command has left behind");
                 self.service.signal_group(libc::SIGKILL);
-                self.pause();
+                self.service.state = State::Clearing {
+                    until: now + KILLED,
+                    killed: true,
+                };
             }
-            _ => {}
         }
         if matches!(self.service.state, State::Pausing) && self.service.next <= now {
             self.start_command();
@@ -303,8 +336,11 @@ impl Init {
         if self.service.pid().is_none() {
             if is_stop {
                 info!("asked to stop by {received} while the command does not run");
-                self.service.stopping = true;
+                self.service.ask_to_stop(plan, None);
                 self.service.state = State::Over(self.service.last);
+            } else {
+                // An instance that has yet to read its configuration needs no reload, and would die of it.
+                debug!("{received}: dropped, the command does not run");
             }
             return;
         }
@@ -321,28 +357,11 @@ impl Init {
             self.continued();
         }
         let plan = &self.settings.plan;
-        let Some(to) = plan.rewrite.get(number) else {
-            (plan.speak)(&Event::Dropped(number));
-            return;
-        };
-        if to != number {
-            (plan.speak)(&Event::Rewritten { from: number, to });
+        match plan.rewrite.get(number) {
+            Some(to) => self.forward(received, to),
+            None => (plan.speak)(&Event::Dropped(number)),
         }
-        self.send(to, received.value);
-        (plan.speak)(&Event::Forwarded {
-            number: to,
-            received,
-        });
-        if is_stop && !self.service.stopping {
-            (plan.speak)(&Event::Stopping(received));
-            let service = &mut self.service;
-            service.stopping = true;
-            service.asked = Some(to);
-            // Whatever a rule wanted before, and the time that it gave.
-            service.restarting = false;
-            service.deadline = plan.stop_timeout.map(|timeout| Instant::now() + timeout);
-            service.kill_at = service.deadline;
-        }
+        let plan = &self.settings.plan;
         if TERMINAL_STOPS.contains(&number) {
             self.service.may_stop = true;
             if plan.suspend == Suspend::Always {
@@ -351,6 +370,21 @@ impl Init {
                 // As PID 1 the kernel drops it.
                 let _ = sys::kill(sys::own_pid(), libc::SIGSTOP);
             }
+        }
+    }
+
+    fn forward(&mut self, received: Received, to: i32) {
+        let plan = &self.settings.plan;
+        let from = received.number;
+        if to != from {
+            (plan.speak)(&Event::Rewritten { from, to });
+        }
+        let number = self.that_stops(to);
+        self.send(number, received.value);
+        (plan.speak)(&Event::Forwarded { number, received });
+        if plan.is_stop(from) && !self.service.stopping {
+            (plan.speak)(&Event::Stopping(received));
+            self.service.ask_to_stop(plan, Some(number));
         }
     }
 
@@ -373,47 +407,13 @@ impl Init {
         }
     }
 
-    /// The command has stopped: on a terminal the shell outside is to know, and to take over.
-    fn command_stopped(&mut self, number: i32) {
-        let (plan, service) = (&self.settings.plan, &mut self.service);
-        if plan.suspend != Suspend::WithCommand || !(service.has_front || service.may_stop) {
-            return;
-        }
-        if self.is_pid_1 {
-            // By a key, and there is no shell that could ever continue it.
-            if number == libc::SIGTSTP && !service.may_stop {
-                service.signal_group(libc::SIGCONT);
-            }
-            return;
-        }
-        (plan.speak)(&Event::Suspending);
-        service.return_terminal();
-        service.suspended = true;
-        sys::stop_as_job();
-    }
-
-    /// We go on, in front or in the background, and so does the command.
-    fn continued(&mut self) {
-        let service = &mut self.service;
-        service.may_stop = false;
-        if let Some(terminal) = service
-            .terminal
-            .as_ref()
-            .filter(|terminal| terminal.is_ours())
-        {
-            service.has_front = true;
-            terminal.give(service.group);
-        }
-        if std::mem::take(&mut service.suspended) {
-            service.signal_group(libc::SIGCONT);
-        }
-    }
-
     fn command_ended(&mut self, exit: Exit) {
         let (plan, service) = (&self.settings.plan, &mut self.service);
         let State::Running(started) = std::mem::replace(&mut service.state, State::Idle) else {
             return;
         };
+        service.kill_at = None;
+        let by_rule = std::mem::take(&mut service.restarting);
         if exit == Exit::Code(spawn::NOT_EXECUTED)
             && let Some(failure) = started.failure(&self.command)
         {
@@ -423,7 +423,10 @@ impl Init {
                 sys::unseal();
             }
             (plan.speak)(&Event::CannotExecute(&failure));
-            let code = failure.code(&plan.codes);
+            let code = match failure.code(&plan.codes) {
+                code if plan.codes.mapped => plan.exit_map.status(Exit::Code(code), None),
+                code => code,
+            };
             if may_pass && !service.stopping {
                 self.start_again_or_end(code, Cause::Limit);
             } else {
@@ -433,10 +436,8 @@ impl Init {
         }
         service.is_first = false;
         // Ended by the terminal's keys and not by a signal of ours: somebody wants the end.
-        let by_hand = service.has_front
-            && [libc::SIGINT, libc::SIGQUIT]
-                .iter()
-                .any(|n| exit == Exit::by_signal(*n));
+        let by_keys = [libc::SIGINT, libc::SIGQUIT].map(|number| Exit::by_signal(number).status());
+        let by_hand = by_keys.contains(&exit.status()) && service.is_in_front();
         if let Exit::Signal(number) = exit
             && !by_hand
             && !service.sent.get().contains(number.into())
@@ -448,9 +449,7 @@ impl Init {
             });
         }
         let service = &mut self.service;
-        service.kill_at = None;
         let status = self.settings.plan.exit_map.status(exit, service.asked);
-        let by_rule = std::mem::take(&mut service.restarting);
         if service.stopping || by_hand {
             service.state = State::Over(status);
         } else {
@@ -504,7 +503,10 @@ impl Init {
         // What the ended one leaves behind goes first: its ports and files are wanted.
         if service.signal_group(libc::SIGTERM) {
             service.signal_group(libc::SIGCONT);
-            service.state = State::Clearing(Instant::now() + self.settings.plan.drain);
+            service.state = State::Clearing {
+                until: Instant::now() + self.settings.plan.drain,
+                killed: false,
+            };
         } else {
             self.pause();
         }

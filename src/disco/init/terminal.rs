@@ -49,10 +49,16 @@ impl Terminal {
         }
     }
 
+    /// The process group that is in front.
+    #[must_use]
+    pub fn front(&self) -> Option<i32> {
+        tcgetpgrp(self.fd()).ok().map(Pid::as_raw)
+    }
+
     /// Whether our own process group is in front, so that the front is ours to give (pid1 28).
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        tcgetpgrp(self.fd()).is_ok_and(|group| group == getpgrp())
+        self.front() == Some(getpgrp().as_raw())
     }
 
     /// Puts a process group in front.
@@ -60,10 +66,8 @@ impl Terminal {
         let _ = tcsetpgrp(self.fd(), Pid::from_raw(group));
     }
 
-    /// Puts our own process group in front, if `group` is.
-    pub fn take_back(&self, group: i32) {
-        if tcgetpgrp(self.fd()).is_ok_and(|front| front == Pid::from_raw(group)) {
-            self.give(getpgrp().as_raw());
-        }
+    /// Puts our own process group in front.
+    pub fn take_back(&self) {
+        self.give(getpgrp().as_raw());
     }
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::raw::{Section, split_list};
 use crate::contract::signal;
-use crate::disco::init::plan::{ExitMap, Plan, Restart, Rewrite, Subreaper, When};
-use crate::sys::TERMINAL_STOPS;
+use crate::disco::init::plan::{ExitMap, Plan, Restart, Rewrite, Session, Subreaper, When};
 
 /// How much earlier than the runtime disco is done: a part of the time that the runtime gives, but at
 /// least so much.
@@ -15,19 +14,12 @@ const MARGIN: Duration = Duration::from_millis(200);
 #[must_use]
 pub fn read(section: &Section<'_>) -> Plan {
     let default = Plan::default();
-    let stop_signal = section.parsed("stop_signal", signal::parse);
+    let stop_signal = section.parsed("stop_signal", |text| {
+        one_that(text, "ends a command", NO_STOPS)
+    });
     let mut rewrite = section.parsed("rewrite", rewrite_all).unwrap_or_default();
     if let Some(number) = stop_signal.filter(|_| rewrite.is_unset(libc::SIGTERM)) {
         rewrite.set(libc::SIGTERM, number);
-    }
-    let session = section.flag("session", &[], false);
-    if session {
-        // Without a parent in its session the command would not get them; STOP it does (pid1 30).
-        for number in TERMINAL_STOPS {
-            if rewrite.is_unset(*number) {
-                rewrite.set(*number, libc::SIGSTOP);
-            }
-        }
     }
     let own = section.limit("stop_timeout", None);
     let runtime = section.limit("runtime_grace", None).map(within);
@@ -41,10 +33,20 @@ pub fn read(section: &Section<'_>) -> Plan {
             ],
             Subreaper::Auto,
         ),
-        parent_death: section.parsed("parent_death", signal::parse),
+        parent_death: section.parsed("parent_death", |text| {
+            one_that(text, "disco hears", &NO_STOPS[..2])
+        }),
         command_death: section.parsed("command_death", signal::parse),
         group: section.flag("signal_group", &[], false),
-        session,
+        session: section.choice(
+            "session",
+            &[
+                ("auto", Session::Auto),
+                ("always", Session::Always),
+                ("never", Session::Never),
+            ],
+            Session::Auto,
+        ),
         rewrite,
         stop_signal: stop_signal.unwrap_or(default.stop_signal),
         stop_timeout: own.into_iter().chain(runtime).min(),
@@ -59,6 +61,26 @@ pub fn read(section: &Section<'_>) -> Plan {
         warn_on_reap: section.flag("warn_on_reap", &[], false),
         ..default
     }
+}
+
+/// Signals that no stop can be asked by: not heard by disco, or no end for a command.
+const NO_STOPS: &[i32] = &[
+    libc::SIGCHLD,
+    libc::SIGSTOP,
+    libc::SIGCONT,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+];
+
+fn one_that(text: &str, purpose: &str, not: &[i32]) -> Result<i32, String> {
+    let number = signal::parse(text)?;
+    if not.contains(&number) {
+        return Err(format!(
+            "`{text}` is no signal that {purpose}; expected one such as `TERM`"
+        ));
+    }
+    Ok(number)
 }
 
 /// What is left of the time that the runtime gives before it kills.
@@ -149,13 +171,6 @@ mod tests {
     }
 
     #[test]
-    fn p30_a_session_is_stopped_by_stop() {
-        let plan = plan("disco.session=true|disco.rewrite=TTIN:0");
-        assert_eq!(plan.rewrite.get(libc::SIGTSTP), Some(libc::SIGSTOP));
-        assert_eq!(plan.rewrite.get(libc::SIGTTIN), None);
-    }
-
-    #[test]
     fn p33_all_is_over_before_the_runtime_loses_patience() {
         let timeout = |text: &str| plan(text).stop_timeout;
         assert_eq!(timeout(""), None);
@@ -188,10 +203,10 @@ mod tests {
     #[test]
     fn what_cannot_be_is_told_at_once() {
         let told = checked(
-            "disco.restart=sometimes|disco.rewrite=TERM|disco.exit_map=300|disco.stop_signal=FOO|disco.second_stop=x|disco.agent_memory=big",
+            "disco.restart=sometimes|disco.rewrite=TERM|disco.exit_map=300|disco.stop_signal=FOO|disco.second_stop=x|disco.agent_memory=big|disco.parent_death=CHLD",
             &[],
         )
         .unwrap_err();
-        assert_eq!(told.len(), 6, "{told:#?}");
+        assert_eq!(told.len(), 7, "{told:#?}");
     }
 }

@@ -111,6 +111,17 @@ impl Terminal {
         self.child.take().unwrap()
     }
 
+    /// Reads the screen no further. Returns the terminal, still open, and the command.
+    pub(crate) fn stop_reading(mut self) -> (File, Child) {
+        let (stop, reader) = self.reader.take().unwrap();
+        drop(stop);
+        reader.join().unwrap();
+        (
+            self.keyboard.try_clone().unwrap(),
+            self.child.take().unwrap(),
+        )
+    }
+
     /// Waits for the end of the command.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
