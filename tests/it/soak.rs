@@ -198,15 +198,12 @@ impl Soak {
             let dead = all.iter().filter(|pid| !proc::is_alive(**pid)).count();
             (dead == 0 && proc::children(self.init).len() == 2).then_some(())
         });
-        // `pipe:[4711]`, of which only the word stays the same, and the number does not matter.
-        let kind = |(_, target): (u32, std::path::PathBuf)| {
-            let target = target.display().to_string();
-            let kind = target.split_once(":[").map_or(&*target, |(kind, _)| kind);
-            kind.to_owned()
-        };
-        let mut descriptors: Vec<String> =
-            proc::descriptors(self.init).into_iter().map(kind).collect();
-        descriptors.sort();
+        // Init may have forked the agent and not yet closed the end that is the agent's.
+        let mut last = Vec::new();
+        let descriptors = wait_for("descriptors at rest", DEADLINE, || {
+            let now = kinds(self.init);
+            (std::mem::replace(&mut last, now.clone()) == now).then_some(now)
+        });
         let holding = Holding {
             descriptors,
             anonymous: proc::anonymous(self.init).unwrap(),
@@ -214,6 +211,19 @@ impl Soak {
         std::fs::remove_file(self.sandbox.path("quiet")).unwrap();
         holding
     }
+}
+
+/// What a process has open. `pipe:[4711]`, of which only the word stays the same, and the descriptor's
+/// number does not matter.
+fn kinds(pid: Pid) -> Vec<String> {
+    let kind = |(_, target): (u32, std::path::PathBuf)| {
+        let target = target.display().to_string();
+        let kind = target.split_once(":[").map_or(&*target, |(kind, _)| kind);
+        kind.to_owned()
+    };
+    let mut kinds: Vec<String> = proc::descriptors(pid).into_iter().map(kind).collect();
+    kinds.sort();
+    kinds
 }
 
 /// The statuses that the command has left, in order.

@@ -56,7 +56,8 @@ impl Init {
         }
         // Who is stopped by somebody else's signal is not ours to judge.
         let by_terminal = TERMINAL_STOPS.contains(&number) || service.is_in_front();
-        if !service.may_stop && !(service.terminal.is_some() && by_terminal) {
+        let is_ours = service.may_stop || service.terminal.is_some() && by_terminal;
+        if !is_ours {
             return;
         }
         if self.is_pid_1 {
