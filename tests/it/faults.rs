@@ -339,7 +339,7 @@ fn a_command_that_cannot_be_executed_for_a_limit_is_tried_again() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_nothing_up_and_its_losses_are_counted() {
+fn p38_a_log_that_nobody_reads_holds_nothing_up_and_its_losses_are_counted() {
     const SIGNALS: usize = 2000;
     const ORPHANS: usize = 20;
     let sandbox = Sandbox::new();

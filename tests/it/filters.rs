@@ -147,7 +147,7 @@ fn wait_child(container: &Container, name: &str) -> Pid {
 
 #[test]
 #[ignore = "needs Docker"]
-fn p40_what_a_seccomp_profile_refuses_is_done_without() {
+fn p37_p40_what_a_seccomp_profile_refuses_is_done_without() {
     let (image, data) = (server().build(), data());
     for error in REFUSALS {
         let all = DISPENSABLE.concat();

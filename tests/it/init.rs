@@ -140,7 +140,7 @@ fn p3_the_command_finds_everything_as_disco_was_given_it() {
 }
 
 #[test]
-fn p2_p3_ignored_signals_stay_ignored_and_no_status_is_lost() {
+fn p2_p3_p4_ignored_signals_stay_ignored_and_no_status_is_lost() {
     let ignoring = |words: &[&str]| {
         let env = Disco::new().bin("/usr/bin/env");
         env.arg("--ignore-signal=CHLD,PIPE,USR1").args(words)
@@ -441,4 +441,72 @@ fn the_command_leads_a_session_where_there_is_no_terminal() {
             assert_eq!(session == pid, leads, "{cfg}: {told}");
         }
     }
+}
+
+#[test]
+fn p1_init_waits_for_all_signals_and_has_a_handler_for_none() {
+    for disco in [
+        Disco::new().cfg("disco.mode=supervise"),
+        Disco::new().pid1(),
+    ] {
+        let running = disco.args(["sleep", "1000"]).spawn();
+        running.child("sleep");
+        let status = |key| crate::support::proc::status(running.pid(), key).unwrap();
+        assert_eq!(status("SigCgt"), "0000000000000000");
+        // Of those it might have ignored it ignores one, which is about its own log.
+        assert_eq!(
+            status("SigIgn"),
+            format!("{:016x}", 1 << (libc::SIGPIPE - 1))
+        );
+        // While it waits for them they count as open: none is blocked that it does not wait for.
+        wait_for("init to wait", DEADLINE, || {
+            (status("SigBlk") == "0000000000000000").then_some(())
+        });
+    }
+}
+
+#[test]
+fn p20_the_signal_of_a_child_is_never_forwarded() {
+    let sandbox = Sandbox::new();
+    let fifo = sandbox.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Without a child of its own, of which it would hear by the same signal.
+    let script = format!(
+        "trap 'echo CHLD' CHLD; trap 'echo USR1' USR1; exec 3<>{}; echo ready; while ! read -t 1 -u 3 x; do :; done",
+        fifo.display()
+    );
+    for disco in [
+        Disco::new().cfg("disco.mode=supervise"),
+        Disco::new().pid1(),
+    ] {
+        let running = disco.args(["bash", "-c", &script]).spawn();
+        running.wait_stdout("ready");
+        running.signal(Signal::SIGCHLD);
+        running.signal(Signal::SIGUSR1);
+        running.wait_stdout("USR1");
+        assert!(!running.stdout_so_far().contains("CHLD"));
+    }
+}
+
+#[test]
+fn p24_a_signal_without_a_handler_ends_the_command_unless_it_is_dropped() {
+    let sleep = ["sleep", "1000"];
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
+        let running = Disco::new().pid1().args(sleep).spawn();
+        running.child("sleep");
+        running.signal(signal);
+        running.wait().assert_code(128 + signal as i32);
+    }
+    let cfg = "disco.rewrite=HUP:0,USR1:0,USR2:0";
+    let running = Disco::new().pid1().cfg(cfg).args(sleep).spawn();
+    running.child("sleep");
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGTERM,
+    ] {
+        running.signal(signal);
+    }
+    running.wait().assert_code(143);
 }

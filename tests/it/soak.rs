@@ -243,7 +243,7 @@ fn told(log: &str) -> Vec<u32> {
 }
 
 #[test]
-fn nothing_is_left_lost_or_grown() {
+fn p36_nothing_is_left_lost_or_grown() {
     let seconds = variable("DISCO_SOAK_SECONDS").unwrap_or(4);
     let seed = variable("DISCO_SOAK_SEED").unwrap_or_else(|| {
         let since = std::time::UNIX_EPOCH.elapsed().unwrap();

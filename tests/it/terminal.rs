@@ -316,3 +316,36 @@ fn a_terminal_that_nobody_reads_does_not_hold_init_up() {
     let _ = child.kill();
     child.wait().unwrap();
 }
+
+#[test]
+fn p27_giving_the_terminal_up_sends_the_command_nothing() {
+    let script =
+        "for s in HUP CONT; do trap \"echo got $s\" $s; done; echo ready; read x; echo read $x";
+    let mut terminal = disco(&["DISCO_CFG=disco.session=always"], &["bash", "-c", script]);
+    terminal.wait_screen("ready");
+    terminal.type_in("line\n");
+    terminal.wait_screen("read line\r\n");
+    assert!(terminal.wait().success());
+    assert!(!terminal.screen().contains("got "), "{}", terminal.screen());
+}
+
+#[test]
+fn p29_a_terminal_that_is_not_ours_is_none() {
+    // In a session without one, on streams that are somebody else's.
+    let env = [
+        "/usr/bin/env",
+        "DISCO_CFG=disco.mode=supervise",
+        "setsid",
+        "--wait",
+    ];
+    let command = [
+        disco_bin().to_str().unwrap(),
+        "sh",
+        "-c",
+        "read x; echo got $x; exit 5",
+    ];
+    let mut terminal = Terminal::run([&env[..], &command].concat());
+    terminal.type_in("line\n");
+    terminal.wait_screen("got line\r\n");
+    assert_eq!(terminal.wait().code(), Some(5), "{}", terminal.screen());
+}
