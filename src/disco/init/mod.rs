@@ -12,8 +12,8 @@
 //!   ends at once where it does), and every failure is a log line, never an end;
 //! - a line that cannot be written without waiting is counted and dropped ([`log::never_wait`]).
 //!
-//! [`plan`] says how the command is to be treated; [`supervise`] does so, [`keeper`] looks after the
-//! agent, [`leftovers`] after what remains at the end.
+//! [`plan`] says how the command is to be treated; `supervise` does so, `jobs` as far as a
+//! terminal is concerned; `keeper` looks after the agent, [`leftovers`] after what remains at the end.
 
 pub mod command;
 pub mod context;
