@@ -37,7 +37,10 @@ pub fn run(settings: &Settings, argv: &[OsString]) -> u8 {
             findings.problems.push(Problem::new(failure.to_string()));
         }
     }
-    findings.problems.append(&mut findings.doubts);
+    // Whoever wants nothing configured needs no directory for it.
+    if settings.has_own_path || !settings.sources.is_empty() {
+        findings.problems.append(&mut findings.doubts);
+    }
     if loaded.rules.is_empty() && !settings.sources.is_empty() {
         findings.problems.push(layers::no_rules(&settings.path));
     }

@@ -32,6 +32,9 @@ Settings come from DISCO_CFG, as section.key=value joined by |, over the setting
   consul.host=URL        read Consul's key-value store
   etcd.host=ADDRESS      read etcd
   env.prefix=APP_        read environment variables
+  disco.user=NAME        run the command as somebody else; also cap_drop, ulimits, workdir
+  disco.stop_timeout=10s kill what has not stopped by then; also stop_signal, drain
+  disco.restart=WHEN     start the command again on-failure or always
 The README lists all of them. Why does it wait? `disco -l DEBUG …` tells.
 
 Exit codes: the command's own, 128+n if signal n ended it, 126 or 127 if it cannot be run;

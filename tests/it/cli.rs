@@ -183,3 +183,10 @@ fn check_finds_everything_and_runs_nothing() {
         .assert_stderr_has("no problems with 1 rule, 1 schema and 0 sources");
     assert!(!sandbox.path("ran-anyway").exists());
 }
+
+#[test]
+fn an_image_that_only_wants_an_init_passes_its_check() {
+    Disco::new().args(["--check", "true"]).run().assert_code(0);
+    let wants = Disco::new().cfg("env.prefix=X_").args(["--check", "true"]);
+    wants.run().assert_code(78);
+}

@@ -297,6 +297,11 @@ fn what_only_an_init_can_do_keeps_it_and_contradicts_exec() {
         .args(["-e", "3", "sh", "-c", "cat /proc/$PPID/comm; exit 3"])
         .run();
     out.assert_code(0).assert_stdout("disco\n");
+    // Whoever says how long a drain takes wants one.
+    let drains = Disco::new()
+        .cfg("disco.drain=1s")
+        .args(["sh", "-c", "cat /proc/$PPID/comm"]);
+    drains.run().assert_stdout("disco\n");
     Disco::new()
         .cfg("disco.mode=exec")
         .args(["-g", "true"])

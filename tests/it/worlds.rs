@@ -227,7 +227,7 @@ fn p40_a_process_limit_is_told_by_125_or_waited_for() {
     let spent = world(2, cfg).arg("true").run();
     spent
         .assert_code(125)
-        .assert_stderr_has("after 2 restarts in a row");
+        .assert_stderr_has("restarts in a row: 2");
 }
 
 /// Changes soft limits of a process that runs, as its user, whom `become_it` makes of us.

@@ -59,10 +59,12 @@ impl Leftovers<'_> {
             let until = self.deadline.map_or(grace, |deadline| grace.min(deadline));
             match self.wait_for_the_last(until) {
                 Wait::Gone => return,
-                Wait::TimeIsUp => break until.saturating_duration_since(start),
+                Wait::TimeIsUp => {
+                    break Duration::from_millis(millis(until.saturating_duration_since(start)));
+                }
                 Wait::Asked if self.stopping => {
                     info!("asked to stop again: ending what is left at once");
-                    break Duration::from_millis(elapsed_ms(start));
+                    break Duration::from_millis(millis(start.elapsed()));
                 }
                 Wait::Asked => {
                     self.stopping = true;
@@ -71,7 +73,11 @@ impl Leftovers<'_> {
                 }
             }
         };
-        warn!("killing what is left after {waited:?}: {}", Names(&self));
+        if waited.is_zero() {
+            warn!("killing what is left: {}", Names(&self));
+        } else {
+            warn!("killing what is left after {waited:?}: {}", Names(&self));
+        }
         // Again and again: what forks faster than the list is read is not in it.
         let deadline = Instant::now() + KILLED;
         while Instant::now() < deadline {
@@ -132,8 +138,8 @@ impl Leftovers<'_> {
 }
 
 /// Without the digits that nobody reads.
-fn elapsed_ms(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Signals a process if it is ours: held first, looked at then, so that it is the one that was meant

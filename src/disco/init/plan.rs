@@ -90,6 +90,7 @@ impl Plan {
             ("rewrite", self.rewrite != Rewrite::default()),
             ("stop_timeout", self.stop_timeout.is_some()),
             ("second_stop", self.second_stop_kills),
+            ("drain", self.drain != Self::default().drain),
             ("exit_map", self.exit_map != ExitMap::default()),
             ("restart", self.restart.when != When::Never),
             ("warn_on_reap", self.warn_on_reap),
@@ -212,7 +213,10 @@ impl Rewrite {
             to => signal::parse(to)?,
         };
         if [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD].contains(&from) {
-            return Err(format!("{} cannot be caught", signal::name(from)));
+            return Err(format!(
+                "{} is not one that is forwarded",
+                signal::name(from)
+            ));
         }
         self.set(from, to);
         Ok(())

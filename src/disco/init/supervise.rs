@@ -477,7 +477,7 @@ impl Init {
             }
             if policy.limit > 0 && service.row >= policy.limit {
                 error!(
-                    "the command has ended with {status} after {} restarts in a row, the limit set by `disco.restart_limit`",
+                    "the command has ended with {status}; restarts in a row: {}, the limit set by `disco.restart` or `disco.restart_limit`",
                     service.row
                 );
                 // An end that nobody asked for is no success.
