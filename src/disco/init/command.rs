@@ -132,6 +132,13 @@ impl Command {
         Err(self.failure(why))
     }
 
+    /// Whether it is looked for by absolute paths only, so that it does not matter from where.
+    #[must_use]
+    pub fn is_found_anywhere(&self) -> bool {
+        let mut all = self.prepared.candidates().iter();
+        all.all(|path| path.as_bytes().starts_with(b"/"))
+    }
+
     /// A failure of this command.
     #[must_use]
     pub fn failure(&self, why: Why) -> Failure<'_> {

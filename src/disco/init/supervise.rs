@@ -237,6 +237,9 @@ impl Init {
             ];
             sys::close_all_but(&kept);
         }
+        if self.command.is_found_anywhere() {
+            self.leave_directory();
+        }
     }
 
     /// Gives up what only the start took. Returns when to try again, if it is too early: as long as
@@ -247,11 +250,16 @@ impl Init {
         {
             return Some(Instant::now() + TIDY);
         }
+        self.leave_directory();
+        sys::release_code();
+        None
+    }
+
+    /// Pins no mount by being there (conformance pid1 10).
+    fn leave_directory(&self) {
         if !self.may_start_again() {
             let _ = nix::unistd::chdir(c"/");
         }
-        sys::release_code();
-        None
     }
 
     /// Whether init will have to start anything again, in the place and with the descriptors that it
