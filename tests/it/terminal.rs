@@ -38,8 +38,10 @@ fn p26_keys_reach_the_command_exactly_once() {
         let mut terminal = disco(&[&mode], &["bash", "-c", script]);
         terminal.wait_screen("ready");
         terminal.type_in("\u{3}");
-        terminal.wait_screen("INT\r\n");
+        // Which empties the queue. A bash that is hit right before it reads runs the trap after that.
+        terminal.wait_screen("^C");
         terminal.type_in("one\n");
+        terminal.wait_screen("INT\r\n");
         terminal.type_in("two\n");
         terminal.wait_screen("end");
         assert!(terminal.wait().success());
