@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use nix::errno::Errno;
 
-use super::check;
+use super::{check, check_long};
 use crate::contract::capability::Set;
 use crate::contract::rlimit::Limit;
 
@@ -357,10 +357,6 @@ pub fn give_stream(fd: BorrowedFd<'_>, uid: u32) {
         // SAFETY: a valid descriptor and numbers; the highest leaves the group as it is.
         unsafe { libc::fchown(fd, uid, u32::MAX) };
     }
-}
-
-fn check_long(result: libc::c_long) -> Result<(), Errno> {
-    check(if result == -1 { -1 } else { 0 })
 }
 
 #[cfg(test)]

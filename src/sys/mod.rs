@@ -34,6 +34,10 @@ pub use signal::{
 
 use nix::errno::Errno;
 
+fn check_long(result: libc::c_long) -> Result<(), Errno> {
+    check(if result == -1 { -1 } else { 0 })
+}
+
 fn check(result: libc::c_int) -> Result<(), Errno> {
     if result == -1 {
         Err(Errno::last())

@@ -2,7 +2,7 @@
 //! the processes of others (`hidepid`), there is less to see; that is no error.
 
 use std::ffi::CStr;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use super::signal::SignalSet;
@@ -92,12 +92,11 @@ pub fn write_name(pid: i32, to: &mut impl std::fmt::Write) -> std::fmt::Result {
 
 /// The beginning of a file of `/proc/PID`.
 fn read<'a>(pid: i32, file: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    let mut path = Path {
-        bytes: [0; 48],
-        length: 0,
-    };
-    write!(path, "/proc/{pid}/{file}").ok()?;
-    read_file(CStr::from_bytes_until_nul(&path.bytes).ok()?, buffer)
+    // The last byte stays the NUL.
+    let mut path = [0; 48];
+    let mut room = path.get_mut(..47)?;
+    write!(room, "/proc/{pid}/{file}").ok()?;
+    read_file(CStr::from_bytes_until_nul(&path).ok()?, buffer)
 }
 
 /// The beginning of a file, as far as the buffer goes.
@@ -122,23 +121,6 @@ pub fn out_of_memory_kills() -> Option<u64> {
     let text = std::str::from_utf8(read_file(file, &mut buffer)?).ok()?;
     let mut lines = text.lines();
     lines.find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
-}
-
-/// A short path on the stack, always ended by a NUL.
-struct Path {
-    bytes: [u8; 48],
-    length: usize,
-}
-
-impl std::fmt::Write for Path {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.length + text.len();
-        let room = self.bytes.get_mut(self.length..end).filter(|_| end < 48);
-        room.ok_or(std::fmt::Error)?
-            .copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Processes: forked, replaced, reaped, ended; what ties them to their parents and children.
 
 use std::ffi::{CStr, CString, OsString};
+use std::io::Write as _;
 
 use nix::errno::Errno;
 
@@ -157,23 +158,10 @@ impl Prepared {
         let Some(Passed { pid, id, entry }) = &mut self.passed else {
             return;
         };
-        let mut digits = own_pid().unsigned_abs();
-        let (name, number) = entry.split_at_mut(LISTEN_PID.len());
+        // Ten digits at most fit, and leave the NUL at the end.
+        let (name, mut number) = entry.split_at_mut(LISTEN_PID.len());
         name.copy_from_slice(LISTEN_PID);
-        // Ten digits at most, from the right, then moved to the left; one byte remains for the end.
-        let mut reversed = [0_u8; 10];
-        let mut count = 0;
-        for digit in &mut reversed {
-            *digit = b'0' + u8::try_from(digits % 10).unwrap_or(0);
-            digits /= 10;
-            count += 1;
-            if digits == 0 {
-                break;
-            }
-        }
-        for (to, from) in number.iter_mut().zip(reversed.iter().take(count).rev()) {
-            *to = *from;
-        }
+        let _ = write!(number, "{}", own_pid());
         // The second says of us what the command is not; twice the first says nothing new.
         for index in [Some(*pid), *id].into_iter().flatten() {
             if let Some(pointer) = self.environment.get_mut(index) {
@@ -255,15 +243,13 @@ pub fn set_apart(command: &mut tokio::process::Command) {
         // SAFETY: numbers only.
         unsafe { libc::setpgid(0, 0) };
         for number in TERMINAL_STOPS {
-            set_ignored(*number, false);
+            set_ignored(number, false);
         }
         super::restraint::lift();
-        let number = libc::c_ulong::from(libc::SIGKILL.unsigned_abs());
-        // SAFETY: an integer option of prctl.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, number, 0, 0, 0) };
+        let _ = set_parent_death(libc::SIGKILL, parent_pid());
         Ok(())
     };
-    // SAFETY: the closure runs between fork and exec; it makes system calls and touches no memory.
+    // SAFETY: the closure runs between fork and exec; it makes system calls and allocates nothing.
     unsafe { command.pre_exec(arrange) };
 }
 

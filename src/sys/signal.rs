@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::{check, own_pid};
+use super::{check, check_long, own_pid};
 
 /// Signals by which a terminal stops a process that is not in front.
-pub const TERMINAL_STOPS: &[i32] = &[libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+pub const TERMINAL_STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 /// A set of signals, a bit each, as the kernel has it. Not the C library's: musl keeps signals 32 to
 /// 34 to itself and leaves them out of every set, but 34 is a real-time signal that others may send.
@@ -187,10 +187,7 @@ pub fn queue(pid: i32, number: i32, value: usize) -> Result<(), Errno> {
     };
     let info = &raw const info;
     // SAFETY: a siginfo that lives through the call, which copies it.
-    match unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, pid, number, info) } {
-        -1 => Err(Errno::last()),
-        _ => Ok(()),
-    }
+    check_long(unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, pid, number, info) })
 }
 
 /// A process, held so that its pid cannot come to mean another (pidfd_open(2), Linux 5.3).
@@ -223,11 +220,7 @@ pub fn kill_held(process: &OwnedFd, number: i32) -> Result<(), Errno> {
             0,
         )
     };
-    if sent == -1 {
-        Err(Errno::last())
-    } else {
-        Ok(())
-    }
+    check_long(sent)
 }
 
 /// Stops this process as the terminal would: where no shell is there to continue it, nothing happens
@@ -258,7 +251,7 @@ pub fn is_pending(number: i32) -> bool {
 /// Makes a process that writes to a terminal from the background immune against being stopped by it.
 pub fn ignore_terminal_stops() {
     for number in TERMINAL_STOPS {
-        set_ignored(*number, true);
+        set_ignored(number, true);
     }
 }
 

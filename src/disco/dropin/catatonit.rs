@@ -9,7 +9,7 @@ use crate::contract::exit::Exit;
 use crate::disco::init::plan::{FailureCodes, Plan, Rest, Session, Subreaper};
 use crate::disco::init::voice::Event;
 use crate::disco::log::{self, Level};
-use crate::sys;
+use crate::sys::{self, TERMINAL_STOPS};
 
 const GRAMMAR: Grammar = Grammar {
     short: "ghLPV",
@@ -69,7 +69,7 @@ pub(super) fn parse(
         speak,
         ..Plan::default()
     };
-    for stop in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
+    for stop in TERMINAL_STOPS {
         plan.rewrite.set(stop, 0);
     }
     let mut options = Options::new(GRAMMAR, &program.name, words);
@@ -187,8 +187,9 @@ mod tests {
             }),
             ("catatonit x", |plan, _| plan.subreaper == Subreaper::Always),
             ("catatonit x", |plan, _| {
-                let stops = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
-                stops.iter().all(|stop| plan.rewrite.get(*stop).is_none())
+                TERMINAL_STOPS
+                    .iter()
+                    .all(|stop| plan.rewrite.get(*stop).is_none())
                     && plan.rewrite.get(libc::SIGTERM) == Some(libc::SIGTERM)
             }),
             ("catatonit x", |plan, _| {

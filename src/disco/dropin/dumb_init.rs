@@ -10,7 +10,7 @@ use crate::contract::exit::Exit;
 use crate::disco::init::plan::{FailureCodes, Plan, Rest, Session, Subreaper, Suspend};
 use crate::disco::init::voice::Event;
 use crate::disco::log::{self, Level};
-use crate::sys;
+use crate::sys::{self, TERMINAL_STOPS};
 
 const GRAMMAR: Grammar = Grammar {
     short: "hvVcr:",
@@ -53,10 +53,6 @@ Use --help for full usage.
 
 /// The highest signal that `-r` takes.
 const MAX: i32 = 31;
-
-/// What a terminal stops a job with. A session of its own has no parent there, and the kernel would
-/// drop them; STOP it does not (conformance pid1 30).
-const TERMINAL_STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 pub(super) fn parse(
     program: &Program,
@@ -131,6 +127,8 @@ pub(super) fn parse(
         ..Plan::default()
     };
     if has_session {
+        // A session of its own has no parent there, and the kernel would drop them; STOP it does not
+        // (conformance pid1 30).
         for number in TERMINAL_STOPS {
             plan.rewrite.set(number, libc::SIGSTOP);
         }

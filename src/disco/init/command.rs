@@ -59,8 +59,9 @@ pub struct Failure<'a> {
 
 impl Command {
     /// Prepares a command with disco's environment, less disco's own settings unless `pass_settings`, and
-    /// with the variables of its context. A relative path counts from `workdir`, if it will run there. A word with a NUL byte
-    /// cannot come from the kernel; were there one, it would end the word, as for every C program.
+    /// with the variables of its context. A relative path counts from `workdir`, if it will run there. A
+    /// word with a NUL byte cannot come from the kernel; were there one, it would end the word, as for
+    /// every C program.
     #[must_use]
     pub fn new(
         argv: Vec<OsString>,

@@ -59,17 +59,14 @@ impl Leftovers<'_> {
             let until = self.deadline.map_or(grace, |deadline| grace.min(deadline));
             match self.wait_for_the_last(until) {
                 Wait::Gone => return,
-                Wait::TimeIsUp => {
-                    break Duration::from_millis(millis(until.saturating_duration_since(start)));
-                }
+                Wait::TimeIsUp => break whole_ms(until.saturating_duration_since(start)),
                 Wait::Asked if self.stopping => {
                     info!("asked to stop again: ending what is left at once");
-                    break Duration::from_millis(millis(start.elapsed()));
+                    break whole_ms(start.elapsed());
                 }
                 Wait::Asked => {
                     self.stopping = true;
-                    let timeout = self.plan.stop_timeout;
-                    self.deadline = timeout.map(|timeout| Instant::now() + timeout);
+                    self.deadline = self.plan.stop_deadline();
                 }
             }
         };
@@ -83,9 +80,12 @@ impl Leftovers<'_> {
         while Instant::now() < deadline {
             self.signal_all(libc::SIGKILL);
             let round = deadline.min(Instant::now() + AGAIN);
-            while let answer @ (Wait::Gone | Wait::Asked) = self.wait_for_the_last(round) {
-                if matches!(answer, Wait::Gone) {
-                    return;
+            loop {
+                match self.wait_for_the_last(round) {
+                    Wait::Gone => return,
+                    Wait::TimeIsUp => break,
+                    // It is ended as fast as it can be.
+                    Wait::Asked => {}
                 }
             }
         }
@@ -138,8 +138,8 @@ impl Leftovers<'_> {
 }
 
 /// Without the digits that nobody reads.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn whole_ms(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Signals a process if it is ours: held first, looked at then, so that it is the one that was meant

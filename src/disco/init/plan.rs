@@ -1,7 +1,7 @@
 //! How init treats the command and what comes from it: what settings, options and the names of other
 //! inits boil down to. Plain data; nothing here acts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::voice::{self, Speak};
 use crate::contract::exit::{self, Exit};
@@ -96,6 +96,12 @@ impl Plan {
             ("warn_on_reap", self.warn_on_reap),
         ];
         all.iter().find(|(_, is_set)| *is_set).map(|(key, _)| *key)
+    }
+
+    /// When everything must be over if somebody asks for it now.
+    #[must_use]
+    pub fn stop_deadline(&self) -> Option<Instant> {
+        self.stop_timeout.map(|timeout| Instant::now() + timeout)
     }
 
     /// Whether a signal from outside asks the command to stop; one that is dropped does not. HUP does not, it reloads; nor does

@@ -141,7 +141,7 @@ impl Service {
         self.asked = asked;
         // Whatever a rule wanted before, and the time that it gave.
         self.restarting = false;
-        self.deadline = plan.stop_timeout.map(|timeout| Instant::now() + timeout);
+        self.deadline = plan.stop_deadline();
         self.kill_at = self.deadline;
     }
 

@@ -17,7 +17,9 @@ pub fn read(section: &Section<'_>) -> Plan {
     let stop_signal = section.parsed("stop_signal", |text| {
         one_that(text, "ends a command", NO_STOPS)
     });
-    let mut rewrite = section.parsed("rewrite", rewrite_all).unwrap_or_default();
+    let mut rewrite = section
+        .parsed("rewrite", |text| all(text, Rewrite::parse))
+        .unwrap_or_default();
     if let Some(number) = stop_signal.filter(|_| rewrite.is_unset(libc::SIGTERM)) {
         rewrite.set(libc::SIGTERM, number);
     }
@@ -56,7 +58,9 @@ pub fn read(section: &Section<'_>) -> Plan {
             false,
         ),
         drain: section.duration("drain", default.drain),
-        exit_map: section.parsed("exit_map", map_all).unwrap_or_default(),
+        exit_map: section
+            .parsed("exit_map", |text| all(text, ExitMap::parse))
+            .unwrap_or_default(),
         restart: restart(section),
         warn_on_reap: section.flag("warn_on_reap", &[], false),
         ..default
@@ -88,20 +92,15 @@ fn within(grace: Duration) -> Duration {
     grace.saturating_sub(MARGIN.max(grace / 20)).max(grace / 2)
 }
 
-fn rewrite_all(text: &str) -> Result<Rewrite, String> {
-    let mut rewrite = Rewrite::default();
-    split_list(text)
-        .iter()
-        .try_for_each(|item| rewrite.parse(item))
-        .map(|()| rewrite)
-}
-
-fn map_all(text: &str) -> Result<ExitMap, String> {
-    let mut map = ExitMap::default();
-    split_list(text)
-        .iter()
-        .try_for_each(|item| map.parse(item))
-        .map(|()| map)
+/// Reads a list of which each item is added to what it makes.
+fn all<T: Default>(
+    text: &str,
+    add: impl Fn(&mut T, &str) -> Result<(), String>,
+) -> Result<T, String> {
+    let mut made = T::default();
+    let mut items = split_list(text).into_iter();
+    items.try_for_each(|item| add(&mut made, &item))?;
+    Ok(made)
 }
 
 /// `never`, `always`, `on-failure`, the last two with a limit as `docker run --restart` has it.
