@@ -138,7 +138,9 @@ impl Init {
         let plan = &self.settings.plan;
         if let Some(number) = plan.parent_death {
             match sys::set_parent_death(number, sys::parent_pid()) {
-                Ok(_) => {}
+                Ok(true) => {}
+                // It died before, and nobody else will tell.
+                Ok(false) => drop(sys::kill(sys::own_pid(), number)),
                 Err(error) => warn!(
                     "cannot have a signal when the parent dies: {}",
                     error.desc()
