@@ -37,16 +37,7 @@ pub(crate) struct Restarting {
 
 impl Restarting {
     pub(crate) fn new() -> Self {
-        let sandbox = Sandbox::new();
-        sandbox.write("db.schema", "name: db\ntype: object\n");
-        sandbox.handler("h", "#!/bin/sh\necho run >> ${0%/*}/runs\n");
-        let rules = "format: 2\nrules: [{when: db, do: h, once: false, then: restart}]";
-        sandbox.write("test.rules", rules);
-        sandbox.write("data.yaml", "db: {n: 1}\n");
-        let cfg = format!(
-            "disco.path={0}|flat.file={0}/data.yaml",
-            sandbox.dir().display()
-        );
+        let (sandbox, cfg) = Sandbox::watching("restart");
         Self { sandbox, cfg }
     }
 

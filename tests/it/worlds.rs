@@ -257,7 +257,7 @@ fn p41_neither_devices_nor_streams_are_needed() {
 
 #[test]
 fn p41_the_agent_does_not_hold_the_commands_input_where_there_is_no_null_device() {
-    let (sandbox, cfg) = watching();
+    let (sandbox, cfg) = Sandbox::watching("{signal: USR2}");
     let disco = Disco::new()
         .pid1()
         .prepared(NO_DEV)
@@ -272,21 +272,6 @@ fn p41_the_agent_does_not_hold_the_commands_input_where_there_is_no_null_device(
     assert_ne!(input(agent), input(command));
     running.signal(Signal::SIGTERM);
     running.wait().assert_code(143);
-}
-
-/// A rule that watches `data.yaml`, and the settings that name it.
-pub(crate) fn watching() -> (Sandbox, String) {
-    let sandbox = Sandbox::new();
-    sandbox.write("db.schema", "name: db\ntype: object\n");
-    sandbox.handler("h", "#!/bin/sh\necho run >> ${0%/*}/runs\n");
-    let rules = "format: 2\nrules: [{when: db, do: h, once: false, then: {signal: USR2}}]";
-    sandbox.write("test.rules", rules);
-    sandbox.write("data.yaml", "db: {n: 1}\n");
-    let cfg = format!(
-        "disco.path={0}|flat.file={0}/data.yaml",
-        sandbox.dir().display()
-    );
-    (sandbox, cfg)
 }
 
 /// What a command tells of the descriptors that it was given.
@@ -358,7 +343,7 @@ fn p10_init_holds_no_directory_and_the_command_its_own() {
 
 #[test]
 fn p17_nobody_wakes_while_nothing_happens() {
-    let (_sandbox, cfg) = watching();
+    let (_sandbox, cfg) = Sandbox::watching("{signal: USR2}");
     let disco = Disco::new().cfg(cfg).pid1();
     let running = disco.args(["sleep", "1000"]).spawn();
     running.child("sleep");

@@ -62,6 +62,23 @@ impl Sandbox {
         self.write("test.rules", yaml)
     }
 
+    /// A rule that notes its runs in `runs` whenever `data.yaml` changes and then does `then` to the
+    /// command, and the settings that name both.
+    pub(crate) fn watching(then: &str) -> (Self, String) {
+        let sandbox = Self::new();
+        sandbox.write("db.schema", "name: db\ntype: object\n");
+        sandbox.handler("h", "#!/bin/sh\necho run >> ${0%/*}/runs\n");
+        sandbox.rules(&format!(
+            "format: 2\nrules: [{{when: db, do: h, once: false, then: {then}}}]"
+        ));
+        sandbox.write("data.yaml", "db: {n: 1}\n");
+        let cfg = format!(
+            "disco.path={0}|flat.file={0}/data.yaml",
+            sandbox.dir().display()
+        );
+        (sandbox, cfg)
+    }
+
     pub(crate) fn read(&self, name: &str) -> String {
         let path = self.path(name);
         fs::read_to_string(&path)
