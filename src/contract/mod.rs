@@ -13,6 +13,7 @@ pub mod capability;
 pub mod duration;
 pub mod exit;
 pub mod problem;
+pub mod report;
 pub mod rlimit;
 pub mod rule;
 pub mod schema;

@@ -10,11 +10,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::problem::Problem;
+use super::report::{Report, scalar};
 use super::text::{self, Format, Snippet, Step};
 use super::{duration, signal, suggest};
-
-/// Problems of a file that are told with their line.
-const LOCATED: usize = 50;
 
 /// When a rule with several interfaces fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,66 +112,40 @@ pub fn parse(file: &Path, bytes: &[u8]) -> Result<RuleFile, Vec<Problem>> {
         .map_err(|problem| vec![problem.in_file(file)])?;
     let mut reader = Reader {
         file,
-        text: std::str::from_utf8(bytes).unwrap_or_default(),
-        problems: Vec::new(),
-        out: RuleFile::default(),
+        report: Report::new(file, std::str::from_utf8(bytes).unwrap_or_default()),
+        rules: Vec::new(),
     };
     for note in document.notes {
-        reader.out.warnings.push(Problem::new(note).in_file(file));
+        let warning = Problem::new(note).in_file(file);
+        reader.report.warnings.push(warning);
     }
     reader.file(&document.value);
-    if reader.problems.is_empty() {
-        Ok(reader.out)
+    let Report {
+        problems, warnings, ..
+    } = reader.report;
+    if problems.is_empty() {
+        Ok(RuleFile {
+            rules: reader.rules,
+            warnings,
+        })
     } else {
-        Err(reader.problems)
+        Err(problems)
     }
 }
 
 struct Reader<'a> {
     file: &'a Path,
-    text: &'a str,
-    problems: Vec<Problem>,
-    out: RuleFile,
+    report: Report<'a>,
+    rules: Vec<Rule>,
 }
 
 impl Reader<'_> {
-    fn problem(&self, path: &[Step<'_>], message: impl Into<String>) -> Problem {
-        let mut key = String::new();
-        for step in path {
-            match step {
-                Step::Key(name) if key.is_empty() => key.push_str(name),
-                Step::Key(name) => {
-                    key.push('.');
-                    key.push_str(name);
-                }
-                Step::Index(index) => {
-                    key.push('[');
-                    key.push_str(&index.to_string());
-                    key.push(']');
-                }
-            }
-        }
-        // Finding a line means parsing the file: in one that is wrong throughout not each time.
-        let is_located = self.problems.len() + self.out.warnings.len() < LOCATED;
-        // A missing key has no line of its own; its parent has.
-        let mut depths = (0..=path.len()).rev().filter(|_| is_located);
-        let position = depths.find_map(|depth| text::locate(self.text, path.get(..depth)?));
-        let problem = Problem::new(message).in_file(self.file).at(position);
-        if key.is_empty() {
-            problem
-        } else {
-            problem.at_key(key)
-        }
-    }
-
     fn refuse(&mut self, path: &[Step<'_>], message: impl Into<String>) {
-        let problem = self.problem(path, message);
-        self.problems.push(problem);
+        self.report.refuse(path, message);
     }
 
     fn warn(&mut self, path: &[Step<'_>], message: impl Into<String>) {
-        let problem = self.problem(path, message);
-        self.out.warnings.push(problem);
+        self.report.warn(path, message);
     }
 
     fn file(&mut self, root: &Value) {
@@ -226,7 +198,7 @@ impl Reader<'_> {
             return self.refuse(&path, "expected a map with `when` and `do`");
         };
         let at = |key: &'static str| [path.as_slice(), &[Step::Key(key)]].concat();
-        let before = self.problems.len();
+        let before = self.report.problems.len();
 
         let known: &[&str] = match format {
             1 => &["when", "do", "op"],
@@ -278,7 +250,7 @@ impl Reader<'_> {
                 Vec::new()
             }),
         };
-        if op == Op::Any && when.is_empty() && self.problems.len() == before {
+        if op == Op::Any && when.is_empty() && self.report.problems.len() == before {
             self.refuse(
                 &at("when"),
                 "`any` of no interfaces can never fire; name one, or use `op: all`",
@@ -352,8 +324,8 @@ impl Reader<'_> {
                 "never happens: a rule that runs once runs before the command; add `once: false`";
             self.warn(&at("then"), message);
         }
-        if self.problems.len() == before {
-            self.out.rules.push(Rule {
+        if self.report.problems.len() == before {
+            self.rules.push(Rule {
                 file: self.file.to_owned(),
                 index,
                 op,
@@ -418,15 +390,6 @@ fn handler_env(value: &Value) -> Option<Vec<HandlerEnv>> {
             .iter()
             .map(|(name, value)| Some(HandlerEnv::Set(name.clone(), scalar(value)?)))
             .collect(),
-        _ => None,
-    }
-}
-
-/// A scalar as the user wrote it.
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         _ => None,
     }
 }
