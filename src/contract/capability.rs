@@ -50,6 +50,11 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
+/// The names of all capabilities, without `CAP_`.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter()
+}
+
 /// A set of capabilities, a bit each by number, as the kernel has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Set(pub u64);
