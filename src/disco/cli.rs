@@ -24,7 +24,8 @@ Options:
   -r, --rewrite SIG:TO   forward signal SIG as TO; 0 drops it
       --check            check settings, schemas, rules, handlers and command; run nothing
   -V, --version          print the version
-  -h, --help             print this help
+  -h                     print this help
+      --help             the same, or how the container is called if its contract says that
 
 Settings come from DISCO_CFG, as section.key=value joined by |, over the settings file:
   disco.path=DIR[:DIR]   where schemas, rules and handlers are
@@ -35,11 +36,12 @@ Settings come from DISCO_CFG, as section.key=value joined by |, over the setting
   disco.user=NAME        run the command as somebody else; also cap_drop, ulimits, workdir
   disco.stop_timeout=10s kill what has not stopped by then; also stop_signal, drain
   disco.restart=WHEN     start the command again on-failure or always
+  disco.contract=FILE    the contract (asyncy.yml); also commands, entrypoint, env_passthrough
 The README lists all of them. Why does it wait? `disco -l DEBUG …` tells.
 
 Exit codes: the command's own, 128+n if signal n ended it, 126 or 127 if it cannot be run;
-64 bad arguments, 69 not configured before disco.deadline, 70 a handler failed for good,
-78 bad settings, schemas or rules, 125 no process left to start the command with.
+64 bad arguments, 69 not configured before disco.deadline, 70 a handler or hook failed for good,
+78 bad settings, schemas, rules, contract or environment, 125 no process left to start the command with.
 ";
 
 const LONG: &[&str] = &[
@@ -66,6 +68,8 @@ pub enum Action {
     Version,
     /// Print the help.
     Help,
+    /// Print how the container is called, or the help where nothing says that.
+    Usage,
 }
 
 /// The command line as typed, each part checked by itself.
@@ -79,7 +83,7 @@ pub struct Arguments {
     pub conf: Option<PathBuf>,
     /// `-g -s -p -e -r`, each checked by itself; over the settings.
     pub plan: PlanArguments,
-    /// The command and its arguments; empty only for actions that need none.
+    /// The command and its arguments, if any were given.
     pub command: Vec<OsString>,
 }
 
@@ -154,7 +158,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
             }
             Long("check") => parsed.action = Action::Check,
             Short('V') | Long("version") => parsed.action = Action::Version,
-            Short('h') | Long("help") => parsed.action = Action::Help,
+            Short('h') => parsed.action = Action::Help,
+            // What `docker run IMAGE --help` asks is how the image is used.
+            Long("help") => parsed.action = Action::Usage,
             Value(command) => {
                 parsed.command.push(command);
                 parsed.command.extend(parser.raw_args().map_err(lower)?);
@@ -166,9 +172,6 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
             }
             Short(name) => return Err(format!("unknown option -{name}")),
         }
-    }
-    if parsed.action == Action::Run && parsed.command.is_empty() {
-        return Err("no command given; expected disco [OPTIONS] COMMAND [ARGUMENTS...]".to_owned());
     }
     Ok(parsed)
 }
@@ -244,7 +247,9 @@ mod tests {
 
     #[test]
     fn c1_what_is_wrong_is_said() {
-        assert!(words("").unwrap_err().contains("no command"));
+        assert!(words("").unwrap().command.is_empty());
+        assert_eq!(words("--help").unwrap().action, Action::Usage);
+        assert_eq!(words("-h").unwrap().action, Action::Help);
         assert!(words("-l").is_err());
         assert!(
             words("-l NOPE x")

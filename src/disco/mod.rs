@@ -1,20 +1,25 @@
 //! Inside the container: the life of one, in order.
 //!
 //! 1. [`cli`] and [`settings`] say what is wanted; every problem ends it here, with 64 or 78.
-//! 2. Without sources and rules there is no agent; else init forks the [`agent`], which reads sources,
+//! 2. [`contract`] holds the call, the variables and the surroundings to the contract file, if there
+//!    is one; every problem ends it here, likewise.
+//! 3. Without sources and rules there is no agent; else init forks the [`agent`], which reads sources,
 //!    validates and runs handlers, and tells init over the [`link`] when every rule is complete.
-//! 3. [`init`] starts the command, or becomes it.
-//! 4. While the command runs init forwards signals and reaps; the agent, if any rule still watches,
+//! 4. [`init`] runs the startup hook, then starts the command, or becomes it.
+//! 5. While the command runs init forwards signals and reaps; the agent, if any rule still watches,
 //!    goes on handling changes.
-//! 5. When the command ends, what is left gets TERM, time, KILL; disco leaves with its status.
+//! 6. When the command ends, what is left gets TERM, time, KILL; the shutdown hook runs; disco leaves
+//!    with the command's status.
 //!
-//! Under the name of another init there is 3 to 5 only, by that program's rules: [`dropin`].
+//! Under the name of another init there is 4 to 6 only, without hooks, by that program's rules:
+//! [`dropin`].
 //!
 //! `init` never imports `agent` but for the one call that the forked child makes.
 
 pub mod agent;
 pub mod check;
 pub mod cli;
+pub mod contract;
 pub mod dropin;
 pub mod init;
 pub mod layers;
@@ -28,7 +33,8 @@ use std::time::Instant;
 
 use tracing::error;
 
-use self::cli::Action;
+use self::cli::{Action, Arguments};
+use self::contract::{Duties, Verdict};
 use self::dropin::{Parsed, Program};
 use self::init::Inherited;
 use self::log::Level;
@@ -57,6 +63,7 @@ pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
     };
     match arguments.action {
         Action::Help => return print(cli::HELP),
+        Action::Usage => return print(&usage(&arguments)),
         Action::Version => return print(concat!("disco ", env!("CARGO_PKG_VERSION"), "\n")),
         Action::Run | Action::Check => {}
     }
@@ -72,10 +79,41 @@ pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
     if !problems.is_empty() {
         return settings::refuse(&problems);
     }
-    match arguments.action {
-        Action::Check => check::run(&settings, &arguments.command),
-        _ => init::run(settings, arguments.command, inherited, started),
+    let manifest = match contract::load(&settings.contract) {
+        Ok(manifest) => manifest,
+        Err(code) => return code,
+    };
+    if arguments.action == Action::Check {
+        return check::run(&settings, manifest.as_ref(), &arguments.command);
     }
+    let mut words = arguments.command;
+    let mut duties = Duties::default();
+    if let Some(manifest) = manifest {
+        match contract::enforce(&manifest, &mut settings, words) {
+            Verdict::Run(argv, wanted) => (words, duties) = (argv, *wanted),
+            Verdict::Usage(text) => return print(&text),
+            Verdict::End(code, usage, last) => {
+                complain(&usage);
+                error!("{last}");
+                return code;
+            }
+        }
+    }
+    if words.is_empty() {
+        error!("no command given; expected disco [OPTIONS] COMMAND [ARGUMENTS...]");
+        return exit::USAGE;
+    }
+    init::run(settings, words, duties, inherited, started)
+}
+
+/// What `--help` prints: how the container is called, where its contract says that, else disco's own
+/// help. Whatever is wrong with the settings is told by a start, and not here.
+fn usage(arguments: &Arguments) -> String {
+    let variable = std::env::var_os(settings::VARIABLE);
+    let environment = |name: &str| std::env::var(name).ok();
+    let conf = arguments.conf.as_deref();
+    let (settings, _) = settings::load(conf, variable.as_deref(), &environment);
+    contract::usage(&settings.contract).unwrap_or_else(|| cli::HELP.to_owned())
 }
 
 /// Runs as the program that the name says.
@@ -89,7 +127,8 @@ fn stand_in(program: &Program, words: Vec<OsString>, inherited: Inherited, start
         } => {
             log::install_foreign(level);
             complain(&notice);
-            init::run(Settings::bare(*plan), command, inherited, started)
+            let settings = Settings::bare(*plan);
+            init::run(settings, command, Duties::default(), inherited, started)
         }
         Parsed::Done {
             stdout,

@@ -197,6 +197,13 @@ pub fn write_now(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     }
 }
 
+/// Waits until something can be written to a descriptor that does not wait by itself.
+pub fn wait_writable(fd: BorrowedFd<'_>) {
+    let mut asked = [PollFd::new(fd, PollFlags::POLLOUT)];
+    // Interrupted or refused, the write that follows tells.
+    let _ = poll(&mut asked, PollTimeout::NONE);
+}
+
 /// Makes the terminal on stdin the controlling one of the session that this process leads. Failure
 /// means that there is none to be had.
 pub fn take_terminal() {

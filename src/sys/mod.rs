@@ -19,7 +19,8 @@ pub mod watchdog;
 
 pub use fd::{
     close_all_but, detach_stdin, fill_standard_descriptors, keep_only, leave_terminal, redirect,
-    reopen_terminal, signal_when_readable, stderr, stdin, stdout, take_terminal, write_now,
+    reopen_terminal, signal_when_readable, stderr, stdin, stdout, take_terminal, wait_writable,
+    write_now,
 };
 pub use memory::{Guard, blank_environment, release_code, seal, unseal};
 pub use process::{

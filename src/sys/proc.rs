@@ -51,6 +51,54 @@ pub fn each_process(mut each: impl FnMut(i32)) -> bool {
     }
 }
 
+/// Whether anybody in this network listens on a port, for TCP, or has it, for UDP. `None` where `/proc`
+/// does not tell.
+#[must_use]
+pub fn is_listening(port: u16, udp: bool) -> Option<bool> {
+    let files = match udp {
+        false => [c"/proc/net/tcp", c"/proc/net/tcp6"],
+        true => [c"/proc/net/udp", c"/proc/net/udp6"],
+    };
+    let mut known = None;
+    for file in files {
+        let Ok(file) = open(file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) else {
+            continue;
+        };
+        known = Some(false);
+        let (mut buffer, mut filled) = ([0_u8; 4096], 0);
+        while let Some(free) = buffer.get_mut(filled..)
+            && let Ok(count @ 1..) = nix::unistd::read(&file, free)
+        {
+            filled += count;
+            let mut used = 0;
+            while let Some(rest) = buffer.get(used..filled)
+                && let Some(end) = rest.iter().position(|byte| *byte == b'\n')
+            {
+                let line = rest.get(..end).unwrap_or_default();
+                if is_of_port(line, port, udp) {
+                    return Some(true);
+                }
+                used += end + 1;
+            }
+            buffer.copy_within(used..filled, 0);
+            filled -= used;
+        }
+    }
+    known
+}
+
+/// A line of proc_net_tcp: number, local address, remote address, state, the last two in hexadecimal.
+/// State 10 is a listening socket; one of UDP has no such state.
+fn is_of_port(line: &[u8], port: u16, udp: bool) -> bool {
+    let mut fields = std::str::from_utf8(line)
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .skip(1);
+    let local = fields.next().and_then(|local| local.rsplit_once(':'));
+    let local = local.and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+    local == Some(port) && (udp || fields.nth(1) == Some("0A"))
+}
+
 /// The parent of a process, or `None` when it is gone or hidden.
 #[must_use]
 pub fn parent_of(pid: i32) -> Option<i32> {

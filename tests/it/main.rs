@@ -12,6 +12,8 @@ mod cli;
 mod configure;
 /// Consul, and everything that can happen to it.
 mod consul;
+/// The contract file, as it is held to at the start.
+mod contract;
 /// As whom and within what the command runs.
 mod credentials;
 /// In real containers, with the disco that ships.
@@ -28,6 +30,8 @@ mod faults;
 mod filters;
 /// Files and directories as sources, however they change.
 mod flat;
+/// What runs before the command and after it.
+mod hooks;
 /// The process side: signals, exit statuses, what the command finds.
 mod init;
 /// What the README says is so.

@@ -21,6 +21,17 @@ use crate::sys::Prepared;
 /// Where commands are looked for when PATH is not set.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Which variables a command gets.
+#[derive(Debug, Clone, Copy)]
+pub enum Environment<'a> {
+    /// All that disco has.
+    Whole,
+    /// The same, less disco's own settings.
+    Own,
+    /// These.
+    These(&'a [(OsString, OsString)]),
+}
+
 /// A command, ready to be executed.
 pub struct Command {
     /// Its name as given.
@@ -58,8 +69,7 @@ pub struct Failure<'a> {
 }
 
 impl Command {
-    /// Prepares a command with disco's environment, less disco's own settings unless `pass_settings`, and
-    /// with the variables of its context. A relative path counts from `workdir`, if it will run there. A
+    /// Prepares a command with an environment, and with the variables of its context. A relative path counts from `workdir`, if it will run there. A
     /// word with a NUL byte cannot come from the kernel; were there one, it would end the word, as for
     /// every C program.
     #[must_use]
@@ -67,7 +77,7 @@ impl Command {
         argv: Vec<OsString>,
         context: ExecContext,
         workdir: Option<&Path>,
-        pass_settings: bool,
+        environment: Environment<'_>,
     ) -> Self {
         let c_string = |text: OsString| {
             let mut bytes = text.into_vec();
@@ -83,8 +93,16 @@ impl Command {
             .collect();
         let own = context.environment();
         let own = own.map(|(name, value)| (name.into(), value.to_owned()));
-        let environment = std::env::vars_os()
-            .filter(|(name, _)| pass_settings || name != settings::VARIABLE)
+        let environment: Vec<_> = match environment {
+            Environment::Whole => std::env::vars_os().collect(),
+            Environment::Own => {
+                let all = std::env::vars_os();
+                all.filter(|(name, _)| name != settings::VARIABLE).collect()
+            }
+            Environment::These(all) => all.to_vec(),
+        };
+        let environment = environment
+            .into_iter()
             .filter(|(name, _)| context.environment().all(|(other, _)| name != other))
             .chain(own)
             .map(|(mut name, value)| {

@@ -89,6 +89,15 @@ impl ExecContext {
         plan(settings, &accounts, &present)
     }
 
+    /// What of it counts for hooks, which run as disco itself does: where.
+    #[must_use]
+    pub fn for_hooks(&self) -> Self {
+        Self {
+            workdir: self.workdir.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Whether the command runs as disco itself does.
     #[must_use]
     pub fn is_default(&self) -> bool {
@@ -513,12 +522,20 @@ fn rights(
     let asked = !drop.is_empty() || !add.is_empty();
     let own = present.capabilities;
     let bounding = capability::kept(present.bounding, drop, add);
-    let dropped = present.bounding.without(bounding);
+    let mut dropped = present.bounding.without(bounding);
+    let place = |problem: Problem, key| match &settings.cap_contract {
+        Some(file) => problem.in_file(file).at_key("cap"),
+        None => problem.at_key(key),
+    };
+    if !own.effective.has(Set::SETPCAP) && settings.no_new_privs && !is_root {
+        // Nobody may drop it, and nobody needs to: without new privileges no exec gives from it.
+        dropped = Set::EMPTY;
+    }
     if !dropped.is_empty() && !own.effective.has(Set::SETPCAP) {
         let message = format!(
             "cannot drop {dropped} without CAP_SETPCAP; start the container as root, or without them (`docker run --cap-drop`)"
         );
-        problems.push(Problem::new(message).at_key("disco.cap_drop"));
+        problems.push(place(Problem::new(message), "disco.cap_drop"));
     }
     let available = if is_root {
         present.bounding
@@ -530,7 +547,7 @@ fn rights(
         let message = format!(
             "cannot add {missing}, which disco does not have itself; start the container with it (`docker run --cap-add`)"
         );
-        problems.push(Problem::new(message).at_key("disco.cap_add"));
+        problems.push(place(Problem::new(message), "disco.cap_add"));
     }
     let ambient = match (is_root, add.all) {
         (true, _) => Set::EMPTY,

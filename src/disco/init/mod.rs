@@ -13,15 +13,20 @@
 //! - a line that cannot be written without waiting is counted and dropped ([`log::never_wait`]).
 //!
 //! [`plan`] says how the command is to be treated; `supervise` does so, `jobs` as far as a
-//! terminal is concerned; `keeper` looks after the agent, [`leftovers`] after what remains at the end.
+//! terminal is concerned; `hooks` runs what comes before and after the command, `relay` holds its
+//! output to the contract; `keeper` looks after the agent, [`leftovers`] after what remains at the end.
 
 pub mod command;
 pub mod context;
+mod follow;
+mod hooks;
 mod inherited;
 mod jobs;
 mod keeper;
 pub mod leftovers;
 pub mod plan;
+mod ports;
+mod relay;
 pub mod spawn;
 mod supervise;
 pub mod terminal;
@@ -33,13 +38,14 @@ use std::time::{Duration, Instant};
 pub use inherited::Inherited;
 use tracing::{debug, error, info, warn};
 
-use self::command::Command;
+use self::command::{Command, Environment};
 use self::context::ExecContext;
+use self::hooks::Hooks;
 use self::keeper::Keeper;
-use self::leftovers::Leftovers;
 use self::plan::{Rest, Subreaper};
 use self::supervise::Service;
 use self::voice::Event;
+use super::contract::Duties;
 use super::layers;
 use super::log;
 use super::settings::{self, Mode, Settings};
@@ -63,7 +69,9 @@ struct News {
 
 struct Init {
     settings: Settings,
+    duties: Duties,
     command: Command,
+    hooks: Hooks,
     inherited: Inherited,
     started: Instant,
     is_pid_1: bool,
@@ -71,6 +79,8 @@ struct Init {
     adopts: bool,
     keeper: Keeper,
     service: Service,
+    /// What happened to the command while a hook was attended to.
+    late: News,
     /// Whether a SIGIO that a process sent was taken from the queue while there was no command; all
     /// other signals stay there, the real-time ones in order and number.
     owes_sigio: bool,
@@ -78,7 +88,13 @@ struct Init {
 
 /// Runs the container to its end and returns the exit code; in exec mode it does not return.
 #[must_use]
-pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, started: Instant) -> u8 {
+pub fn run(
+    settings: Settings,
+    argv: Vec<OsString>,
+    duties: Duties,
+    inherited: Inherited,
+    started: Instant,
+) -> u8 {
     let is_pid_1 = sys::own_pid() == 1;
     let context = match ExecContext::resolve(&settings.exec) {
         Ok(context) => context,
@@ -91,38 +107,50 @@ pub fn run(settings: Settings, argv: Vec<OsString>, inherited: Inherited, starte
         debug!("neither a source nor a rule is there: nothing to configure");
     }
     let shown = wants_agent.then(|| log::list(argv.iter().map(|word| word.to_string_lossy())));
-    let command = Command::new(
-        argv,
-        context,
-        settings.exec.workdir.as_deref(),
-        settings.plan.pass_settings,
-    );
+    let hooks = Hooks::new(&duties, &settings, &context);
+    let environment = match &duties.environment {
+        _ if settings.plan.pass_settings => Environment::Whole,
+        Some(all) => Environment::These(all),
+        None => Environment::Own,
+    };
+    let workdir = settings.exec.workdir.as_deref();
+    let command = Command::new(argv, context, workdir, environment);
     if wants_agent && let Err(failure) = command.find() {
         error!("{failure}");
         return failure.code(&settings.plan.codes);
     }
     let mut init = Init {
         settings,
+        duties,
         command,
+        hooks,
         inherited,
         started,
         is_pid_1,
         adopts: false,
         keeper: Keeper::new(),
         service: Service::new(),
+        late: News::default(),
         owes_sigio: false,
     };
     let supervises_anyway = match init.settings.mode {
         Mode::Supervise => true,
         Mode::Exec => false,
-        Mode::Auto => is_pid_1 || init.settings.plan.must_stay().is_some(),
-    };
-    init.tie(wants_agent || supervises_anyway);
-    if wants_agent {
-        if let Err(code) = init.configure() {
-            return init.end(code);
+        Mode::Auto => {
+            is_pid_1
+                || init.settings.plan.must_stay().is_some()
+                || init.duties.must_stay().is_some()
         }
-        info!("Exec {}", shown.unwrap_or_default());
+    };
+    init.tie(wants_agent || supervises_anyway || init.duties.startup.is_some());
+    if wants_agent && let Err(code) = init.configure() {
+        return init.end(code);
+    }
+    if let Err(code) = init.start_up() {
+        return init.end(code);
+    }
+    if let Some(shown) = shown {
+        info!("Exec {shown}");
     }
     let watches = init.settings.mode == Mode::Auto && init.keeper.stays;
     if supervises_anyway || watches {
@@ -251,6 +279,9 @@ impl Init {
                 Reaped::Ended(pid, exit) if self.keeper.pid() == Some(pid) => {
                     news.agent = Some(exit);
                 }
+                Reaped::Ended(pid, exit) if self.hooks.pid == Some(pid) => {
+                    self.hooks.ended = Some(exit);
+                }
                 Reaped::Ended(pid, exit) => (plan.speak)(&Event::Orphan {
                     pid,
                     exit,
@@ -267,6 +298,9 @@ impl Init {
                 Reaped::Childless => {
                     // If the command's end was not among them, it is lost for good, and waiting on
                     // would mean waiting for ever (pid1 2).
+                    if self.hooks.pid.is_some() && self.hooks.ended.is_none() {
+                        self.hooks.ended = Some(Exit::Code(exit::FAILED));
+                    }
                     if news.command.is_none() && self.service.pid().is_some() {
                         error!("the command is gone without a status");
                         news.command = Some(Exit::Code(exit::FAILED));
@@ -277,7 +311,18 @@ impl Init {
         }
     }
 
-    /// Ends everything that is left, the agent and a handler at work among them, and returns the code.
+    /// Keeps what happened while a hook is attended to: the command's share is for later.
+    fn keep(&mut self, news: News) {
+        if let Some(exit) = news.agent {
+            // Configured it is by now, so that no end of an agent is final.
+            let _ = self.agent_ended(exit);
+        }
+        self.late.command = self.late.command.or(news.command);
+        self.late.command_stopped = news.command_stopped.or(self.late.command_stopped);
+    }
+
+    /// Ends everything that is left, the agent and a handler at work among them, runs the shutdown hook,
+    /// and returns the code.
     fn end(&mut self, code: u8) -> u8 {
         // The agent takes the end of its link for what it is.
         self.keeper.let_go();
@@ -289,17 +334,12 @@ impl Init {
         match plan.rest {
             Rest::Leave => {}
             Rest::TermGroup => drop(number.map(|number| self.service.signal_group(number))),
-            Rest::Drain => Leftovers {
-                plan,
-                is_pid_1: self.is_pid_1,
-                group: self.service.group,
-                stopping: self.service.stopping,
-                deadline: self.service.deadline,
-            }
-            .drain(),
+            Rest::Drain => self.drain(),
         }
+        let code = self.judge_result(code);
+        let code = self.shut_down(code);
         self.service.return_terminal();
-        (plan.speak)(&Event::Leaving { code });
+        (self.settings.plan.speak)(&Event::Leaving { code });
         code
     }
 

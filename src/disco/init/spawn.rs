@@ -1,7 +1,7 @@
 //! Starts the command: its own process group, the terminal if we have it, and every signal as we
 //! were given it. Also becomes the command, in exec mode.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -27,6 +27,8 @@ pub struct Start<'a> {
     pub session: bool,
     /// The signal that it gets when we die before it.
     pub death: Option<i32>,
+    /// What is its stdout, if not ours.
+    pub stdout: Option<OwnedFd>,
 }
 
 /// A command that was forked. Whether it could be executed is on the pipe when it has ended.
@@ -105,6 +107,9 @@ fn child(command: &mut Command, how: &Start<'_>, writer: &OwnedFd, parent: i32) 
             // SIGTTOU among them, so that this cannot stop us.
             terminal.give(getpgrp().as_raw());
         }
+    }
+    if let Some(stdout) = &how.stdout {
+        sys::redirect(stdout.as_raw_fd(), 1);
     }
     let failed = prepare_and_execute(command, how, parent);
     let _ = nix::unistd::write(writer, &failed.to_bytes());

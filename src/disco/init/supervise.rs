@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::Init;
 use super::command::Why;
 use super::plan::{Plan, Session, Suspend, When};
+use super::relay::{self, Relay};
 use super::spawn::{self, Start, Started};
 use super::terminal::Terminal;
 use super::voice::Event;
@@ -94,6 +95,8 @@ pub(super) struct Service {
     pub(super) deadline: Option<Instant>,
     /// When the command gets KILL.
     kill_at: Option<Instant>,
+    /// Who holds the command's output to the contract.
+    relay: Option<Relay>,
 }
 
 impl Service {
@@ -118,6 +121,7 @@ impl Service {
             asked: None,
             deadline: None,
             kill_at: None,
+            relay: None,
         }
     }
 
@@ -165,18 +169,30 @@ impl Init {
         self.settle();
         // Once, when it is worth it: a short command would only wait for pages to come back.
         let mut tidy_at = Some(Instant::now() + TIDY);
+        let mut ports_at = self.ports_due();
         let mut in_a_row = 0_u8;
         loop {
             if tidy_at.is_some_and(|at| at <= Instant::now()) {
                 tidy_at = self.tidy();
             }
+            if ports_at.is_some_and(|at| at <= Instant::now()) {
+                ports_at = None;
+                self.report_ports();
+            }
             if let State::Over(code) = self.service.state {
                 return self.end(code);
             }
-            let due = [self.keeper.due(), self.service.due(), tidy_at]
-                .into_iter()
-                .flatten()
-                .min();
+            let follow_at = self.hooks.follow();
+            let due = [
+                self.keeper.due(),
+                self.service.due(),
+                tidy_at,
+                ports_at,
+                follow_at,
+            ]
+            .into_iter()
+            .flatten()
+            .min();
             let signals = match self.service.state {
                 State::Running(_) => SignalSet::all(),
                 // Real-time signals are messages: they wait for the next instance, in order.
@@ -234,6 +250,8 @@ impl Init {
                 self.keeper.link(),
                 self.service.terminal_descriptor(),
                 self.service.log.as_ref(),
+                self.hooks.pipe(),
+                self.service.relay.as_ref().map(Relay::verdict),
             ];
             sys::close_all_but(&kept);
         }
@@ -257,7 +275,7 @@ impl Init {
 
     /// Pins no mount by being there (conformance pid1 10).
     fn leave_directory(&self) {
-        if !self.may_start_again() {
+        if !self.may_start_again() && !self.hooks.waits() {
             let _ = nix::unistd::chdir(c"/");
         }
     }
@@ -269,6 +287,8 @@ impl Init {
     }
 
     fn start_command(&mut self) {
+        self.hooks.begun = true;
+        let stdout = self.start_relay();
         let (plan, service) = (&self.settings.plan, &mut self.service);
         let terminal = service.terminal.as_ref();
         let how = Start {
@@ -277,6 +297,7 @@ impl Init {
             terminal: terminal.filter(|terminal| terminal.is_ours() || service.is_in_front()),
             session: service.has_session,
             death: plan.command_death,
+            stdout,
         };
         service.started = Instant::now();
         service.sent.set(SignalSet::none());
@@ -301,7 +322,10 @@ impl Init {
 
     /// Looks after children and after the time.
     fn look_around(&mut self) {
-        let news = self.look_after_children();
+        let mut news = self.look_after_children();
+        let late = std::mem::take(&mut self.late);
+        news.command = late.command.or(news.command);
+        news.command_stopped = late.command_stopped.or(news.command_stopped);
         if let Some(exit) = news.agent {
             // With the command once started no end of an agent is final.
             let _ = self.agent_ended(exit);
@@ -388,11 +412,53 @@ impl Init {
             (plan.speak)(&Event::Rewritten { from, to });
         }
         let number = self.that_stops(to);
-        self.send(number, received.value);
-        (plan.speak)(&Event::Forwarded { number, received });
-        if plan.is_stop(from) && !self.service.stopping {
+        let asks = plan.is_stop(from) && !self.service.stopping;
+        if asks && self.hooks.comes_before_the_stop() {
             (plan.speak)(&Event::Stopping(received));
             self.service.ask_to_stop(plan, Some(number));
+            self.shut_down_before();
+            self.send(number, received.value);
+            return;
+        }
+        self.send(number, received.value);
+        (plan.speak)(&Event::Forwarded { number, received });
+        if asks {
+            (plan.speak)(&Event::Stopping(received));
+            self.service.ask_to_stop(plan, Some(number));
+        }
+    }
+
+    /// Has a process copy and judge what the command prints, where the contract asks for that.
+    fn start_relay(&mut self) -> Option<OwnedFd> {
+        let shape = self.duties.result.as_ref()?;
+        match relay::start(shape) {
+            Ok((relay, stdout)) => {
+                self.service.relay = Some(relay);
+                Some(stdout)
+            }
+            Err(error) => {
+                warn!(
+                    "the result of the command will not be checked: {}",
+                    error.desc()
+                );
+                None
+            }
+        }
+    }
+
+    /// What the result of the command means for the code to leave with. To be asked when nobody is left
+    /// who could add to it.
+    pub(super) fn judge_result(&self, code: u8) -> u8 {
+        match self.service.relay.as_ref().map(Relay::judgement) {
+            Some(relay::Verdict::Bad(reason)) => {
+                error!("the result of the command {reason}, as its contract says");
+                if code == 0 { exit::FAILED } else { code }
+            }
+            Some(relay::Verdict::Unknown) => {
+                warn!("the result of the command could not be checked");
+                code
+            }
+            Some(relay::Verdict::Good) | None => code,
         }
     }
 

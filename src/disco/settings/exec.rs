@@ -1,7 +1,7 @@
 //! The keys of the `disco` section that say as whom, and within what, the command runs. What they
 //! name is looked up later, in [`crate::disco::init::context`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Section;
 use super::raw::split_list;
@@ -30,6 +30,21 @@ pub struct ExecSettings {
     pub cap_drop: List,
     /// Those that it keeps all the same, also as another user than root.
     pub cap_add: List,
+    /// The contract file, where it is that which says what is dropped and kept, and no setting.
+    pub cap_contract: Option<PathBuf>,
+}
+
+impl ExecSettings {
+    /// Drops all capabilities but these and those of the settings, for good, as `cap` of the contract
+    /// asks (asyncy A-100).
+    pub fn keep_only(&mut self, kept: List, contract: &Path) {
+        let is_own = self.cap_drop.is_empty() && self.cap_add.is_empty();
+        self.cap_contract = is_own.then(|| contract.to_owned());
+        self.cap_drop.all = true;
+        self.cap_add.all |= kept.all;
+        self.cap_add.named = self.cap_add.named.or(kept.named);
+        self.no_new_privs = true;
+    }
 }
 
 pub(super) fn read(section: &Section<'_>) -> ExecSettings {
@@ -45,6 +60,7 @@ pub(super) fn read(section: &Section<'_>) -> ExecSettings {
         no_new_privs: section.flag("no_new_privs", &[], false),
         cap_drop: section.parsed("cap_drop", List::parse).unwrap_or_default(),
         cap_add: section.parsed("cap_add", List::parse).unwrap_or_default(),
+        cap_contract: None,
     }
 }
 

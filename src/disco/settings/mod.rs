@@ -4,6 +4,7 @@
 //! are wrapped so that no log can show them.
 
 pub mod consul;
+pub mod contract;
 pub mod env;
 pub mod etcd;
 pub mod exec;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use consul::{Consistency, ConsulSettings};
+pub use contract::{Calls, ContractSettings, Place};
 pub use env::EnvSettings;
 pub use etcd::{Api, EtcdSettings};
 pub use exec::ExecSettings;
@@ -105,6 +107,8 @@ pub struct Settings {
     pub plan: Plan,
     /// As whom and within what the command runs.
     pub exec: ExecSettings,
+    /// Where the contract file is, and how strictly it is held to.
+    pub contract: ContractSettings,
     /// Memory that the agent may take, in bytes; `None` is no limit. Default 512 MiB.
     pub agent_memory: Option<u64>,
     /// Processor time that the agent may use without coming to rest; `None` is no limit. Default 10 s.
@@ -201,6 +205,7 @@ fn general(section: &Section<'_>) -> Settings {
         ),
         plan: plan::read(section),
         exec: exec::read(section),
+        contract: contract::read(section),
         agent_memory: Some(
             section
                 .parsed("agent_memory", bytes::parse)

@@ -1,0 +1,391 @@
+//! What the contract asks of the surroundings, compared with what they are: limits of the control
+//! group, mounts and their modes. Looks only, but for [`mount`], which takes write access from volumes
+//! that are declared read-only.
+
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount as remount};
+use nix::unistd::{AccessFlags, access};
+use tracing::{debug, warn};
+
+use crate::contract::manifest::Manifest;
+use crate::contract::manifest::resources::{System, Volume};
+use crate::contract::quantity::{show_memory, show_processors};
+use crate::contract::report::Report;
+use crate::contract::text::Step;
+use crate::sys;
+
+const CGROUP: &str = "/sys/fs/cgroup";
+
+/// Compares. What is less than was asked for is a warning, or a problem where the contract says
+/// `enforce: fail`.
+pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
+    check_system(&manifest.system, &Machine::read(&manifest.system), report);
+    if manifest.volumes.is_empty() {
+        return;
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").map(|text| mounts(&text));
+    for volume in &manifest.volumes {
+        let path = [Step::Key("volumes"), Step::Key(&volume.name)];
+        if let Some(message) = check_volume(volume, mounts.as_deref().ok()) {
+            report.warn(&path, message);
+        }
+    }
+}
+
+/// What this container has.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Machine {
+    processors: Option<u64>,
+    memory: Option<u64>,
+    gpus: u32,
+}
+
+impl Machine {
+    /// Reads what is asked for; the rest is nobody's business, and takes time.
+    fn read(asked: &System) -> Self {
+        Self {
+            processors: asked.processors.and_then(|_| processors()),
+            memory: asked.memory.and_then(|_| memory()),
+            gpus: asked.gpus.filter(|gpus| *gpus > 0).map_or(0, |_| gpus()),
+        }
+    }
+}
+
+fn check_system(asked: &System, machine: &Machine, report: &mut Report<'_>) {
+    let mut tell = |key, message: String| {
+        let path = [Step::Key("system"), Step::Key(key)];
+        match asked.enforce {
+            true => report.refuse(&path, message),
+            false => report.warn(&path, message),
+        }
+    };
+    if let (Some(wanted), Some(found)) = (asked.memory, machine.memory)
+        && found < wanted
+    {
+        tell(
+            "memory",
+            format!(
+                "asks for {} and there are {}; give it more (`docker run --memory={wanted}`)",
+                show_memory(wanted),
+                show_memory(found)
+            ),
+        );
+    }
+    if let (Some(wanted), Some(found)) = (asked.processors, machine.processors)
+        && found < wanted
+    {
+        let (wanted, found) = (show_processors(wanted), show_processors(found));
+        tell(
+            "cpu",
+            format!(
+                "asks for {wanted} processors and there are {found}; give it more (`docker run --cpus={wanted}`)"
+            ),
+        );
+    }
+    if let Some(wanted) = asked.gpus.filter(|wanted| *wanted > machine.gpus) {
+        tell(
+            "gpu",
+            format!(
+                "asks for {wanted} graphics processors and there are {}; give it some (`docker run --gpus={wanted}`)",
+                machine.gpus
+            ),
+        );
+    }
+}
+
+/// Bytes that this container may use: the least of its limits and what the machine has.
+fn memory() -> Option<u64> {
+    let number = |text: String| text.trim().parse::<u64>().ok();
+    let v2 = cgroup_files("", "memory.max")
+        .find_map(read)
+        .and_then(number);
+    let v1 = || {
+        cgroup_files("memory", "memory.limit_in_bytes")
+            .find_map(read)
+            .and_then(number)
+    };
+    let total = read("/proc/meminfo".into()).and_then(|text| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+        Some(kib * 1024)
+    });
+    [v2.or_else(v1), total].into_iter().flatten().min()
+}
+
+/// Thousandths of processors that this container may use: the least of its quota and those that it may
+/// run on.
+fn processors() -> Option<u64> {
+    let v2 = cgroup_files("", "cpu.max").find_map(read).and_then(|text| {
+        let mut words = text.split_whitespace();
+        share(words.next()?, words.next()?)
+    });
+    let v1 = || {
+        let file = |name| cgroup_files("cpu", name).find_map(read);
+        share(
+            file("cpu.cfs_quota_us")?.trim(),
+            file("cpu.cfs_period_us")?.trim(),
+        )
+    };
+    let own = std::thread::available_parallelism().ok();
+    let own = own.and_then(|count| u64::try_from(count.get()).ok());
+    let own = own.map(|count| count * 1000);
+    [v2.or_else(v1), own].into_iter().flatten().min()
+}
+
+/// Quota over period; none for `max` and -1, which are no limit.
+fn share(quota: &str, period: &str) -> Option<u64> {
+    let (quota, period): (u64, u64) = (quota.parse().ok()?, period.parse().ok()?);
+    (quota * 1000).checked_div(period)
+}
+
+/// Where a file of the control group may be: as a container sees it, at the root; on a machine, below
+/// the path of the own group. `controller` is for version 1, where each has a hierarchy of its own.
+fn cgroup_files(controller: &str, name: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    let groups = read("/proc/self/cgroup".into()).unwrap_or_default();
+    let own = groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':');
+        let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_it = controllers.split(',').any(|one| one == controller);
+        is_it.then(|| path.trim_start_matches('/').to_owned())
+    });
+    let root = Path::new(CGROUP).join(controller);
+    let below = own.map(|path| root.join(path).join(name));
+    below.into_iter().chain([root.join(name)])
+}
+
+fn read(path: PathBuf) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+/// The devices that the runtime of the container has put in.
+fn gpus() -> u32 {
+    let count = |dir: &str, prefix: &str| {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let is_one = |name: &str| {
+            let number = name.strip_prefix(prefix).unwrap_or_default();
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let found = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_one));
+        u32::try_from(found.count()).unwrap_or(u32::MAX)
+    };
+    count("/dev", "nvidia").max(count("/dev/dri", "renderD"))
+}
+
+/// A mount point, and whether it can be written to.
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    at: PathBuf,
+    writable: bool,
+}
+
+/// Reads mountinfo(5). Of several mounts in one place the last one counts.
+fn mounts(text: &str) -> Vec<Mount> {
+    let mount = |line: &str| {
+        let mut fields = line.split(' ').skip(4);
+        let (at, options) = (fields.next()?, fields.next()?);
+        // After the separator: type, source, options of the filesystem as a whole.
+        let rest = line.split(" - ").nth(1).unwrap_or_default();
+        let whole = rest.split(' ').nth(2).unwrap_or_default();
+        let is_read_only = |options: &str| options.split(',').any(|option| option == "ro");
+        Some(Mount {
+            at: unescape(at).into(),
+            writable: !is_read_only(options) && !is_read_only(whole),
+        })
+    };
+    text.lines().filter_map(mount).collect()
+}
+
+/// Blanks, tabs, newlines and backslashes are octal there.
+fn unescape(text: &str) -> String {
+    let mut plain = text.to_owned();
+    for (escaped, c) in [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ] {
+        plain = plain.replace(escaped, c);
+    }
+    plain
+}
+
+fn check_volume(volume: &Volume, mounts: Option<&[Mount]>) -> Option<String> {
+    let Volume {
+        dest,
+        name,
+        writable,
+    } = volume;
+    let at = Path::new(dest);
+    if !at.exists() {
+        return Some(format!(
+            "there is nothing at `{dest}`; mount a volume there (`docker run -v {name}:{dest}`)"
+        ));
+    }
+    // Without /proc nobody knows.
+    let mount = mounts?
+        .iter()
+        .rev()
+        .find(|mount| mount.at == at.components().collect::<PathBuf>());
+    let Some(mount) = mount else {
+        return Some(format!(
+            "`{dest}` is no mount: what is written there is gone with the container; mount a volume there (`docker run -v {name}:{dest}`)"
+        ));
+    };
+    let may_write = mount.writable && access(at, AccessFlags::W_OK).is_ok();
+    (*writable && !may_write).then(|| {
+        let why = match mount.writable {
+            true => "its mode forbids it",
+            false => "it is mounted read-only",
+        };
+        format!("`{dest}` cannot be written to: {why}; the contract asks for `mode: rw`")
+    })
+}
+
+/// Makes volumes that are declared read-only so, where that may be done: in a namespace of our own,
+/// which only PID 1 can be sure of, and with CAP_SYS_ADMIN (A-42).
+pub(super) fn mount(manifest: &Manifest) {
+    let read_only = manifest.volumes.iter().filter(|volume| !volume.writable);
+    let mounts = match read("/proc/self/mountinfo".into()) {
+        Some(text) if manifest.volumes.iter().any(|volume| !volume.writable) => mounts(&text),
+        _ => return,
+    };
+    for Volume { dest, .. } in read_only {
+        let mount = mounts
+            .iter()
+            .rev()
+            .find(|mount| mount.at == Path::new(dest));
+        if mount.is_none_or(|mount| !mount.writable) {
+            continue;
+        }
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        let nothing = None::<&str>;
+        let done = match sys::own_pid() {
+            1 => remount(nothing, dest.as_str(), nothing, flags, nothing),
+            _ => Err(nix::errno::Errno::EPERM),
+        };
+        match done {
+            Ok(()) => debug!("`{dest}` is read-only from here on"),
+            Err(error) => warn!(
+                "`{dest}` is declared `mode: ro` and can be written to ({}); mount it so (`docker run -v …:{dest}:ro`)",
+                error.desc()
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(asked: System, machine: &Machine) -> (Vec<String>, Vec<String>) {
+        let mut report = Report::new(Path::new("f"), "system: {cpu: 2, memory: 1GB, gpu: 1}");
+        check_system(&asked, machine, &mut report);
+        let text = |list: &[crate::contract::problem::Problem]| {
+            list.iter().map(ToString::to_string).collect()
+        };
+        (text(&report.problems), text(&report.warnings))
+    }
+
+    #[test]
+    fn a70_less_than_was_asked_for_is_told_and_more_is_not() {
+        let asked = |enforce| System {
+            processors: Some(2000),
+            memory: Some(1_000_000_000),
+            gpus: Some(1),
+            enforce,
+        };
+        let enough = Machine {
+            processors: Some(2000),
+            memory: Some(1 << 30),
+            gpus: 1,
+        };
+        assert_eq!(told(asked(true), &enough), (vec![], vec![]));
+        let less = Machine {
+            processors: Some(1500),
+            memory: Some(512 << 20),
+            gpus: 0,
+        };
+        let (problems, warnings) = told(asked(false), &less);
+        assert!(problems.is_empty());
+        assert_eq!(
+            warnings[0],
+            "f:1:26: `system.memory`: asks for 953.6 MiB and there are 512 MiB; give it more (`docker run --memory=1000000000`)"
+        );
+        assert!(warnings[1].contains("asks for 2 processors and there are 1.5"));
+        assert_eq!(told(asked(true), &less).0.len(), 3);
+        // What cannot be found out is no less.
+        assert_eq!(
+            told(
+                asked(true),
+                &Machine {
+                    gpus: 1,
+                    ..Machine::default()
+                }
+            )
+            .0
+            .len(),
+            0
+        );
+        assert_eq!(
+            told(System::default(), &Machine::default()),
+            (vec![], vec![])
+        );
+    }
+
+    #[test]
+    fn a70_quotas_of_both_versions() {
+        assert_eq!(share("150000", "100000"), Some(1500));
+        assert_eq!(share("max", "100000"), None);
+        assert_eq!(share("-1", "100000"), None);
+        assert_eq!(share("1", "0"), None);
+    }
+
+    #[test]
+    fn a40_mounts_are_told_by_the_last_in_a_place() {
+        let text = "\
+22 1 0:20 / / rw,relatime - overlay overlay rw,lowerdir=/x
+30 22 0:5 / /data rw,nosuid - tmpfs tmpfs rw
+31 22 0:6 / /data ro,nosuid shared:1 - tmpfs tmpfs rw
+32 22 0:7 / /with\\040blank rw - ext4 /dev/x ro,errors=remount-ro
+";
+        let all = mounts(text);
+        let writable: Vec<_> = all.iter().map(|mount| mount.writable).collect();
+        assert_eq!(writable, [true, true, false, false]);
+        assert_eq!(all[3].at, Path::new("/with blank"));
+    }
+
+    #[test]
+    fn a40_a_volume_that_is_not_there_or_no_mount_is_told() {
+        let volume = |dest: &str, writable| Volume {
+            name: "v".to_owned(),
+            dest: dest.to_owned(),
+            writable,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let dest = dir.path().to_str().unwrap();
+        let mount = |writable| {
+            vec![Mount {
+                at: dir.path().to_owned(),
+                writable,
+            }]
+        };
+        let tell = |volume, mounts: &[Mount]| check_volume(&volume, Some(mounts));
+        assert!(
+            tell(volume("/none/such", true), &[])
+                .unwrap()
+                .contains("nothing at")
+        );
+        assert!(tell(volume(dest, true), &[]).unwrap().contains("no mount"));
+        assert!(
+            tell(volume(dest, true), &mount(false))
+                .unwrap()
+                .contains("read-only")
+        );
+        assert_eq!(tell(volume(&format!("{dest}/"), true), &mount(true)), None);
+        assert_eq!(tell(volume(dest, false), &mount(false)), None);
+        assert_eq!(check_volume(&volume(dest, true), None), None);
+    }
+}
