@@ -586,3 +586,36 @@ fn a70_limits_of_a_container_are_seen_from_inside() {
     let out = run(&["--memory=64m", "--mount=type=volume,dst=/d,readonly"]);
     out.assert_stderr_has("`/d` cannot be written to: it is mounted read-only");
 }
+
+#[test]
+fn the_example_does_what_it_says() {
+    let dir = crate::support::repo().join("examples/contract");
+    let disco = Disco::new().cwd(&dir).env("GREETING", "Hello");
+    let program = dir.join("greet").display().to_string();
+    let run = |words: &[&str]| disco.clone().arg(&program).args(words).run();
+    run(&["greet", "World", "--times", "2"])
+        .assert_code(0)
+        .assert_stdout("Hello, World!\nHello, World!\n")
+        .assert_stderr_has("startup hook: ready to greet")
+        .assert_stderr_has("shutdown hook: everybody is greeted")
+        .assert_stderr_lacks("WARN");
+    run(&["greet", "big World", "--tone=loud"]).assert_stdout("HELLO, BIG WORLD!\n");
+    run(&["greet", "--times", "many", "--tone", "rude"])
+        .assert_code(64)
+        .assert_stderr_has("argument `who` is missing")
+        .assert_stderr_has("option `--times` must be a whole number")
+        .assert_stderr_has("option `--tone` must be one of kind, loud");
+    run(&["--help"]).assert_code(0);
+    Disco::new()
+        .cwd(&dir)
+        .args([&program, "greet", "x"])
+        .run()
+        .assert_code(78)
+        .assert_stderr_has("GREETING (string) is not set");
+    Disco::new()
+        .cwd(&dir)
+        .arg("--check")
+        .run()
+        .assert_code(0)
+        .assert_stderr_lacks("WARN");
+}
