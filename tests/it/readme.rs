@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use layer_cake::contract::rule;
 use layer_cake::contract::schema::Schema;
 use layer_cake::contract::text::{self, Snippet};
+use layer_cake::contract::{manifest, rule};
 
 use crate::support::{Container, Disco, Image, Sandbox, disco_bin, dist_bin, repo};
 
@@ -69,7 +69,7 @@ fn every_command_is_one_that_a_test_runs() {
 #[test]
 fn schemas_and_rules_are_valid() {
     let yaml = blocks("yaml");
-    assert_eq!(yaml.len(), 4);
+    assert_eq!(yaml.len(), 5);
     let sandbox = Sandbox::new();
     let conf = sandbox.write("disco.conf", &yaml[0]);
     let check = Disco::new().args(["-c", conf.to_str().unwrap(), "--check", "true"]);
@@ -78,7 +78,10 @@ fn schemas_and_rules_are_valid() {
         .unwrap()
         .value;
     Schema::compile(&schema).unwrap();
-    for rules in &yaml[2..] {
+    let contract = Path::new("README.yml");
+    let parsed = manifest::parse(contract, yaml[4].as_bytes()).unwrap();
+    assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+    for rules in &yaml[2..4] {
         let parsed = rule::parse(Path::new("README.rules"), rules.as_bytes()).unwrap();
         assert_eq!((parsed.rules.len(), parsed.warnings.len()), (1, 0));
     }
