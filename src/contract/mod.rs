@@ -4,14 +4,17 @@
 //! Nothing here reads a file, opens a socket or starts a process, and nothing here imports another
 //! module of ours. Reading order: [`text`] turns bytes into a tree, [`tree`] merges and looks up,
 //! [`schema`] judges, [`rule`] says what happens then; [`manifest`] is the contract file; [`account`],
-//! [`capability`] and [`rlimit`] say whom a command runs as and within what; [`exit`], [`signal`],
-//! [`duration`], [`bytes`], [`quantity`], [`problem`] and [`report`] are the small vocabulary of all.
+//! [`capability`] and [`rlimit`] say whom a command runs as and within what, [`health`] how it is told
+//! to be well; [`json`] writes without memory; [`exit`], [`signal`], [`duration`], [`bytes`],
+//! [`quantity`], [`problem`] and [`report`] are the small vocabulary of all.
 
 pub mod account;
 pub mod bytes;
 pub mod capability;
 pub mod duration;
 pub mod exit;
+pub mod health;
+pub mod json;
 pub mod manifest;
 pub mod problem;
 pub mod quantity;

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::field::{Field, Visit};
 use tracing::{Metadata, Subscriber, span};
 
-use crate::contract::{exit, suggest};
+use crate::contract::{exit, json, suggest};
 
 /// Longest line; what is longer is cut and ends in `…`.
 const MAX_LINE: usize = 8192;
@@ -326,20 +326,7 @@ struct Escaped<'a>(&'a mut Line);
 impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
-            match c {
-                '"' => self.0.unit("\\\""),
-                '\\' => self.0.unit("\\\\"),
-                '\n' => self.0.unit("\\n"),
-                c if c < ' ' || c == '\u{7f}' => {
-                    let digit = |shift: u32| {
-                        let digit = char::from_digit(u32::from(c) >> shift & 15, 16);
-                        digit.and_then(|c| u8::try_from(c).ok()).unwrap_or(b'0')
-                    };
-                    let unit = [b'\\', b'u', b'0', b'0', digit(4), digit(0)];
-                    self.0.unit(std::str::from_utf8(&unit).unwrap_or_default());
-                }
-                c => self.0.unit(c.encode_utf8(&mut [0; 4])),
-            }
+            self.0.unit(json::escape(c, &mut [0; 6]));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ pub mod proc;
 mod process;
 mod restraint;
 mod signal;
+pub mod socket;
 pub mod watchdog;
 
 pub use fd::{
