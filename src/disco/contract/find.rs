@@ -9,7 +9,7 @@ use tracing::warn;
 use crate::contract::manifest::{self, Manifest};
 use crate::contract::problem::Problem;
 use crate::contract::text::{self, Format, Snippet};
-use crate::disco::settings::{ContractSettings, Place};
+use crate::disco::settings::{ContractPlace, ContractSettings};
 
 /// The name of the file.
 const NAME: &str = "asyncy.yml";
@@ -38,12 +38,12 @@ pub(super) struct Baked {
 /// Every problem with the file.
 pub(super) fn find(settings: &ContractSettings) -> Result<Option<Manifest>, Vec<Problem>> {
     match &settings.place {
-        Place::Off => Ok(None),
-        Place::File(file) => {
+        ContractPlace::Off => Ok(None),
+        ContractPlace::File(file) => {
             let bytes = std::fs::read(file).map_err(|error| vec![unreadable(file, &error)])?;
             parse(file, &bytes).map(Some)
         }
-        Place::Usual => {
+        ContractPlace::Usual => {
             for file in candidates(NAME) {
                 if let Some(bytes) = read(&file)? {
                     return parse(&file, &bytes).map(Some);

@@ -8,7 +8,7 @@ use super::Section;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContractSettings {
     /// Where it is.
-    pub place: Place,
+    pub place: ContractPlace,
     /// What a call means that is none of the contract's.
     pub calls: Calls,
     /// Names, with `*` and `?`, of variables that the command gets beside those declared.
@@ -19,7 +19,7 @@ pub struct ContractSettings {
 
 /// Where the contract file is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum ContractPlace {
     /// In the first of the usual places that has one.
     #[default]
     Usual,
@@ -43,8 +43,8 @@ pub enum Calls {
 
 pub(super) fn read(section: &Section<'_>) -> ContractSettings {
     let place = section.text("contract").map(|text| match text.as_str() {
-        "off" | "false" | "no" => Place::Off,
-        path => Place::File(path.into()),
+        "off" | "false" | "no" => ContractPlace::Off,
+        path => ContractPlace::File(path.into()),
     });
     let calls = [
         ("enforce", Calls::Enforced),
@@ -77,12 +77,12 @@ mod tests {
         let cfg = "disco.contract=/etc/c.yml|disco.commands=warn|disco.env_passthrough=A, B_*\
             |disco.entrypoint=python -m,app";
         let settings = checked(cfg, &[]).unwrap().contract;
-        assert_eq!(settings.place, Place::File("/etc/c.yml".into()));
+        assert_eq!(settings.place, ContractPlace::File("/etc/c.yml".into()));
         assert_eq!(settings.calls, Calls::Warned);
         assert_eq!(settings.passthrough, ["A", "B_*"]);
         assert_eq!(settings.entrypoint, ["python", "-m", "app"]);
         let settings = checked("disco.contract=off|disco.commands=off", &[]).unwrap();
-        assert_eq!(settings.contract.place, Place::Off);
+        assert_eq!(settings.contract.place, ContractPlace::Off);
         assert_eq!(settings.contract.calls, Calls::Free);
         assert!(checked("disco.commands=maybe", &[]).is_err());
     }

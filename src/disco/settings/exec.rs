@@ -65,12 +65,16 @@ pub(super) fn read(section: &Section<'_>) -> ExecSettings {
 }
 
 fn umask(text: &str) -> Result<u32, String> {
+    let mask = octal(text).filter(|mask| *mask <= 0o777);
+    mask.ok_or_else(|| {
+        format!("`{text}` is no umask; expected octal digits up to `777`, such as `027`")
+    })
+}
+
+/// A number of octal digits and nothing else.
+pub(super) fn octal(text: &str) -> Option<u32> {
     let is_octal = !text.is_empty() && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-    let mask = u32::from_str_radix(text, 8).ok();
-    mask.filter(|mask| is_octal && *mask <= 0o777)
-        .ok_or_else(|| {
-            format!("`{text}` is no umask; expected octal digits up to `777`, such as `027`")
-        })
+    u32::from_str_radix(text, 8).ok().filter(|_| is_octal)
 }
 
 fn workdir(text: &str) -> Result<PathBuf, String> {

@@ -12,18 +12,20 @@ pub mod flat;
 pub mod http;
 pub mod plan;
 pub mod raw;
+pub mod status;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use consul::{Consistency, ConsulSettings};
-pub use contract::{Calls, ContractSettings, Place};
+pub use contract::{Calls, ContractPlace, ContractSettings};
 pub use env::EnvSettings;
 pub use etcd::{Api, EtcdSettings};
 pub use exec::ExecSettings;
 pub use flat::FlatSettings;
 pub use http::{Endpoint, HttpSettings, Secret, TokenSource};
+pub use status::{Place, StatusSettings};
 
 use crate::contract::problem::Problem;
 use crate::contract::{bytes, exit, text};
@@ -109,6 +111,8 @@ pub struct Settings {
     pub exec: ExecSettings,
     /// Where the contract file is, and how strictly it is held to.
     pub contract: ContractSettings,
+    /// How the container is asked how it is.
+    pub status: StatusSettings,
     /// Memory that the agent may take, in bytes; `None` is no limit. Default 512 MiB.
     pub agent_memory: Option<u64>,
     /// Processor time that the agent may use without coming to rest; `None` is no limit. Default 10 s.
@@ -206,6 +210,7 @@ fn general(section: &Section<'_>) -> Settings {
         plan: plan::read(section),
         exec: exec::read(section),
         contract: contract::read(section),
+        status: status::read(section),
         agent_memory: Some(
             section
                 .parsed("agent_memory", bytes::parse)
@@ -233,18 +238,31 @@ impl Settings {
     #[must_use]
     pub fn bare(plan: Plan) -> Self {
         let raw = Raw::default();
-        Self {
+        let mut bare = Self {
             path: Vec::new(),
             mode: Mode::Supervise,
             plan,
             ..general(&raw.section("disco", &|_| None))
-        }
+        };
+        bare.status.place = Place::Off;
+        bare
+    }
+
+    /// The setting, if there is one, that only an init beside the command can honour.
+    fn must_stay(&self) -> Option<&'static str> {
+        self.plan.must_stay().or_else(|| self.status.must_stay())
+    }
+
+    /// Whether `disco.mode=auto` means to stay, whoever we are.
+    #[must_use]
+    pub fn wants_init(&self) -> bool {
+        self.must_stay().is_some() || matches!(self.status.place, Place::At(_))
     }
 
     /// What cannot be had together.
     #[must_use]
     pub fn conflict(&self) -> Option<Problem> {
-        let key = self.plan.must_stay().filter(|_| self.mode == Mode::Exec)?;
+        let key = self.must_stay().filter(|_| self.mode == Mode::Exec)?;
         let message = format!(
             "`exec` leaves nobody to honour `disco.{key}` or the option of that name; expected `supervise` or `auto`"
         );
