@@ -19,13 +19,13 @@ pub struct Schema {
     pub is_legacy: bool,
 }
 
-/// What a valid instance became: the instance with strings coerced, and the dotted paths of those.
+/// What a valid instance became: the instance with strings coerced, and which those are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
     /// The instance, as handlers get it.
     pub value: Value,
-    /// Dotted paths of the strings that became numbers, booleans or null.
-    pub coerced: Vec<String>,
+    /// Dotted paths of the strings that became something else, and what: `integer`, `boolean`…
+    pub coerced: Vec<(String, &'static str)>,
 }
 
 /// One constraint that an instance does not meet. Never holds the value.
@@ -112,8 +112,8 @@ impl Schema {
             drop(errors);
             for (pointer, scalar) in fixes {
                 if let Some(slot) = value.pointer_mut(&pointer) {
+                    coerced.push((dotted(&pointer), kind(&scalar)));
                     *slot = scalar;
-                    coerced.push(dotted(&pointer));
                 }
             }
         }
@@ -206,6 +206,19 @@ fn scalar_of(text: &str, wanted: &TypeKind) -> Option<Value> {
     (wants(JsonType::Null) && matches!(text, "" | "null")).then_some(Value::Null)
 }
 
+/// The schema's word for what a value is.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
 /// The words people put into a key-value store for a boolean, in any case.
 fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
@@ -254,7 +267,7 @@ mod tests {
             "maybe": null, "name": "7", "either": 8, "ports": [1, 2, 3]})
         );
         assert!(
-            got.coerced.contains(&"ports.0".to_owned()),
+            got.coerced.contains(&("ports.0".to_owned(), "integer")),
             "{:?}",
             got.coerced
         );

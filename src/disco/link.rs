@@ -1,13 +1,16 @@
-//! What the agent tells init, over a socket that keeps message boundaries.
+//! What the agent tells init, over a socket that keeps message boundaries, and the one thing that
+//! init asks of it: to answer somebody who wants to know how it is.
 //!
-//! Init only ever listens: it ends the agent by closing its end or by a signal. A message that init
-//! does not know is ignored, so that a confused agent cannot take the container down.
+//! Init ends the agent by closing its end or by a signal. A message that init does not know is
+//! ignored, so that a confused agent cannot take the container down.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+
+use crate::sys::socket;
 
 /// A message from the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,15 @@ impl Message {
     }
 }
 
+/// What the agent hears of init.
+#[derive(Debug)]
+pub enum Word {
+    /// Somebody has connected to the status socket and has init's part of the answer.
+    Question(OwnedFd),
+    /// Init is gone, or has no more need of an agent.
+    End,
+}
+
 /// A pair of connected ends: init's and the agent's.
 ///
 /// # Errors
@@ -105,6 +117,32 @@ pub fn take(end: impl AsFd) -> Option<Message> {
             && let Some(message) = Message::decode(bytes)
         {
             return Some(message);
+        }
+    }
+}
+
+/// Passes somebody on who asks how it is, from init, without waiting.
+///
+/// # Errors
+/// EAGAIN when the agent does not keep up, EPIPE when it is gone.
+pub fn pass(end: impl AsFd, client: BorrowedFd<'_>) -> Result<(), Errno> {
+    socket::send_descriptor(end, b"?", client)
+}
+
+/// Takes the next word of init without waiting, in the agent.
+///
+/// # Errors
+/// EAGAIN when there is none.
+pub fn hear(end: impl AsFd) -> Result<Word, Errno> {
+    loop {
+        let mut bytes = [0; 1];
+        match socket::receive_descriptor(&end, &mut bytes) {
+            Ok((0, _)) => return Ok(Word::End),
+            Ok((_, Some(client))) => return Ok(Word::Question(client)),
+            // There was no descriptor left for it; whoever asks sees that nobody answers.
+            Ok((_, None)) | Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Err(Errno::EAGAIN),
+            Err(_) => return Ok(Word::End),
         }
     }
 }

@@ -66,6 +66,8 @@ struct Entry {
     status: Status,
     /// Data that is valid now.
     payload: Option<Value>,
+    /// The strings in it that were coerced: dotted paths, and to what.
+    coerced: Vec<(String, &'static str)>,
     /// Data of the last success; `None` also while a run is under way, since who knows how far it got.
     applied: Option<Value>,
     /// Fingerprint of what an agent before this one applied, until the first judgement.
@@ -104,6 +106,7 @@ impl Engine {
             status: Status::Unknown,
             rule,
             payload: None,
+            coerced: Vec::new(),
             applied: None,
             failed: None,
             failures: 0,
@@ -237,6 +240,13 @@ impl Engine {
             .map(|entry| (&entry.rule, &entry.status))
     }
 
+    /// The strings in a rule's data that a schema has made something else: dotted paths, and what.
+    pub fn coerced(&self, index: usize) -> impl Iterator<Item = (&str, &'static str)> {
+        let entry = self.entries.get(index);
+        let all = entry.into_iter().flat_map(|entry| &entry.coerced);
+        all.map(|(path, kind)| (path.as_str(), *kind))
+    }
+
     /// All rules in order.
     pub fn rules(&self) -> impl Iterator<Item = (&Rule, &Status)> {
         self.entries
@@ -252,9 +262,19 @@ impl Entry {
         }
         let mut valid = Vec::new();
         let mut blocked = Vec::new();
+        self.coerced.clear();
         for name in &self.rule.when {
             match judged.get(name) {
-                Some(Ok(checked)) => valid.push((name.as_str(), checked)),
+                Some(Ok(checked)) => {
+                    valid.push((name.as_str(), checked));
+                    let dotted = |path: &str| match path {
+                        "" => name.clone(),
+                        path => format!("{name}.{path}"),
+                    };
+                    let coerced = checked.coerced.iter();
+                    self.coerced
+                        .extend(coerced.map(|(path, kind)| (dotted(path), *kind)));
+                }
                 Some(Err(blocker)) => blocked.push((name.clone(), blocker.clone())),
                 None => {}
             }

@@ -54,16 +54,32 @@ pub struct Job {
     pub grace: Duration,
 }
 
+/// How a handler failed, without data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Why, as a fragment.
+    pub reason: String,
+    /// The last lines of its stderr, masked.
+    pub lines: Vec<String>,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        let lines = Vec::new();
+        Self { reason, lines }
+    }
+}
+
 /// Runs a handler to its end; `started` is told its process group. When `stop` turns true it is
 /// ended: TERM to its group, then KILL.
 ///
 /// # Errors
-/// Why it failed, as a fragment without data.
+/// Why it failed.
 pub async fn run(
     job: &Job,
     stop: &mut watch::Receiver<bool>,
     started: impl Fn(i32),
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let mut child = spawn(job).map_err(|error| cannot_start(job, &error))?;
     // Not waited for yet, so that it has a pid, which is its group's, too.
     let group = child.id().and_then(|pid| i32::try_from(pid).ok());
@@ -111,12 +127,13 @@ pub async fn run(
     })
     .await;
     readers.abort_all();
-    if outcome.is_err() {
-        for line in tail.borrow().iter() {
-            warn!(handler = %job.name, "stderr: {}", mask.line(line));
+    outcome.map_err(|reason| {
+        let lines: Vec<String> = tail.borrow().iter().map(|line| mask.line(line)).collect();
+        for line in &lines {
+            warn!(handler = %job.name, "stderr: {line}");
         }
-    }
-    outcome
+        Failure { reason, lines }
+    })
 }
 
 /// Starts the handler. A script without an interpreter line goes to the shell, as with execvp.

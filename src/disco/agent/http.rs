@@ -1,10 +1,11 @@
-//! The HTTP client of the sources: endpoints with failover, TLS, bounded answers.
+//! The HTTP client of the sources: endpoints with failover, TLS, bounded answers. And TLS alone, for a
+//! probe that reads no more than a status line.
 //!
 //! The only file that names the HTTP and TLS crates. HTTP/1.1 only, no redirects (they would carry
 //! tokens elsewhere), no proxies. Errors never show a URL, which may hold a token, nor a body.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    StreamOwned,
+};
 
 use crate::disco::settings::{Endpoint, HttpSettings};
 
@@ -305,6 +309,26 @@ fn plain() -> Result<ClientConfig, HttpError> {
         .map_err(broken)?
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth())
+}
+
+/// TLS over a connection whose certificate may be anybody's, as kubelet's probes have it.
+///
+/// # Errors
+/// A host that no certificate could name.
+pub fn unverified(
+    connection: TcpStream,
+    host: &str,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+    let said = |error: rustls::Error| error.to_string();
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(said)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Unverified(provider())))
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+    let client = ClientConnection::new(Arc::new(config), name).map_err(said)?;
+    Ok(StreamOwned::new(client, connection))
 }
 
 fn tls(settings: &HttpSettings) -> Result<ClientConfig, HttpError> {

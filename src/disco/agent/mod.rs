@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod engine;
 pub mod handler;
 pub mod http;
+pub mod report;
 pub mod sources;
 pub mod waiting;
 
@@ -18,6 +19,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -25,11 +27,12 @@ use tokio::task::{JoinHandle, LocalSet};
 use tracing::{error, info, warn};
 
 use self::engine::{Engine, Status, Step, Verdict};
-use self::handler::Job;
+use self::handler::{Failure, Job};
+use self::report::{History, Readers};
 use self::sources::{Source, Update};
 use self::waiting::Reminder;
 use super::layers::{self, Layers};
-use super::link::{self, Message};
+use super::link::{self, Message, Word};
 use super::settings::{Mode, Settings};
 use crate::contract::exit;
 use crate::contract::rule::{HandlerEnv, Rule, Then};
@@ -109,7 +112,7 @@ struct Running {
     rule: usize,
     payload: Value,
     since: Instant,
-    outcome: JoinHandle<Result<(), String>>,
+    outcome: JoinHandle<Result<(), Failure>>,
 }
 
 struct Agent<'a> {
@@ -122,6 +125,8 @@ struct Agent<'a> {
     link: Rc<UnixDatagram>,
     stop: watch::Sender<bool>,
     running: Option<Running>,
+    history: History,
+    readers: Readers,
     reminder: Reminder,
     deadline: Option<Instant>,
     configured: bool,
@@ -130,7 +135,8 @@ struct Agent<'a> {
 /// Why the loop woke.
 enum Event {
     Source(usize, Update),
-    Handler(Result<(), String>),
+    Handler(Result<(), Failure>),
+    Question(OwnedFd),
     Timer,
     Stop,
 }
@@ -164,6 +170,8 @@ impl<'a> Agent<'a> {
             link: Rc::new(UnixDatagram::from_std(socket)?),
             stop: watch::Sender::new(false),
             running: None,
+            history: History::default(),
+            readers: Readers::default(),
             reminder: Reminder::new(Instant::now()),
             deadline: deadline.map(|limit| circumstances.started + limit),
             configured: circumstances.resumed,
@@ -184,13 +192,17 @@ impl<'a> Agent<'a> {
             if let Some(code) = self.advance() {
                 return self.leave(code).await;
             }
+            self.note();
             let timer = self.timer();
             let event = tokio::select! {
                 Some((index, update)) = self.updates.recv() => Event::Source(index, update),
                 outcome = finished(&mut self.running) => Event::Handler(outcome),
                 () = tokio::time::sleep_until(timer.into()) => Event::Timer,
                 _ = terminate.recv() => Event::Stop,
-                () = hung_up(&self.link) => Event::Stop,
+                word = next_word(&self.link) => match word {
+                    Word::Question(client) => Event::Question(client),
+                    Word::End => Event::Stop,
+                },
             };
             let verdict = match event {
                 Event::Source(index, update) => {
@@ -198,6 +210,10 @@ impl<'a> Agent<'a> {
                     None
                 }
                 Event::Handler(outcome) => self.handled(outcome),
+                Event::Question(client) => {
+                    self.answer(client);
+                    None
+                }
                 Event::Timer => self.tick(),
                 Event::Stop => Some(exit::Exit::by_signal(libc::SIGTERM).status()),
             };
@@ -325,7 +341,7 @@ impl<'a> Agent<'a> {
         let mut stop = self.stop.subscribe();
         let link = self.link.clone();
         let outcome = tokio::task::spawn_local(async move {
-            program?;
+            program.map_err(Failure::from)?;
             // Init ends the group if this process dies before it.
             let started = |group| drop(link::tell(&*link, Message::Handler(group)));
             handler::run(&job, &mut stop, started).await
@@ -339,7 +355,7 @@ impl<'a> Agent<'a> {
         });
     }
 
-    fn handled(&mut self, outcome: Result<(), String>) -> Option<u8> {
+    fn handled(&mut self, outcome: Result<(), Failure>) -> Option<u8> {
         let running = self.running.take()?;
         self.tell(Message::Handler(0));
         let label = self
@@ -347,13 +363,14 @@ impl<'a> Agent<'a> {
             .rule(running.rule)
             .map(|(rule, _)| rule.label())
             .unwrap_or_default();
-        let reason = match outcome {
+        let failure = match outcome {
             Ok(()) => {
                 let number = u32::try_from(running.rule).unwrap_or(u32::MAX);
                 self.tell(Message::Applied(
                     number,
                     engine::fingerprint(&running.payload),
                 ));
+                self.history.ran(running.rule, None);
                 let then = self.engine.succeeded(running.rule, running.payload);
                 if self.configured {
                     match then {
@@ -364,12 +381,15 @@ impl<'a> Agent<'a> {
                 }
                 return None;
             }
-            Err(reason) => reason,
+            Err(failure) => failure,
         };
         let verdict = self
             .engine
             .failed(running.rule, running.payload, Instant::now());
         self.want_more();
+        let reason = failure.reason.clone();
+        let (Verdict::Retry(failures) | Verdict::GiveUp(failures)) = verdict;
+        self.history.ran(running.rule, Some((failures, failure)));
         match verdict {
             Verdict::Retry(failures) => {
                 warn!(
@@ -402,6 +422,25 @@ impl<'a> Agent<'a> {
             }
         }
         None
+    }
+
+    /// Remembers since when the rules are as far as they are.
+    fn note(&mut self) {
+        let running = self.running.as_ref().map(|running| running.rule);
+        self.history.note(&self.engine, running, Instant::now());
+    }
+
+    /// Tells somebody who asks how it is what init does not know.
+    fn answer(&self, client: OwnedFd) {
+        let running = self.running.as_ref().map(|running| running.rule);
+        let members = report::members(
+            &self.engine,
+            &self.sources,
+            &self.history,
+            running,
+            self.reasons(),
+        );
+        self.readers.finish(client, &members);
     }
 
     /// Everything that is waited for.
@@ -439,20 +478,29 @@ impl<'a> Agent<'a> {
     }
 }
 
-async fn finished(running: &mut Option<Running>) -> Result<(), String> {
+async fn finished(running: &mut Option<Running>) -> Result<(), Failure> {
     match running {
         Some(running) => match (&mut running.outcome).await {
             Ok(outcome) => outcome,
-            Err(_) => Err("its task was lost".to_owned()),
+            Err(_) => Err("its task was lost".to_owned().into()),
         },
         None => std::future::pending().await,
     }
 }
 
-/// Returns when init is gone. It never writes, so that whatever can be read is the end.
-async fn hung_up(link: &UnixDatagram) {
-    let mut nothing = [0; 1];
-    while !matches!(link.recv(&mut nothing).await, Ok(0) | Err(_)) {}
+/// The next word of init. Nothing is lost when this is dropped before it is done.
+async fn next_word(link: &UnixDatagram) -> Word {
+    loop {
+        if link.readable().await.is_err() {
+            return Word::End;
+        }
+        let heard = link.try_io(Interest::READABLE, || Ok(link::hear(link)?));
+        match heard {
+            Ok(word) => return word,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return Word::End,
+        }
+    }
 }
 
 fn limit(fail_limit: u32) -> String {

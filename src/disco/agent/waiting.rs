@@ -126,23 +126,36 @@ pub fn of_rule(rule: &Rule, status: &Status, sources: &[Source]) -> Vec<String> 
     }
 }
 
-fn blocker_text(name: &str, blocker: &Blocker, sources: &[Source]) -> String {
+/// What is missing of an interface, or wrong with it.
+#[must_use]
+pub fn blocker_text(name: &str, blocker: &Blocker, sources: &[Source]) -> String {
     match blocker {
         Blocker::Missing if sources.is_empty() => {
             format!("{name}: there is no source; name one in DISCO_CFG")
         }
         Blocker::Missing => {
-            let places: Vec<String> = sources.iter().map(place).collect();
-            let keys = sources
-                .iter()
-                .filter_map(|source| source.snapshot.as_ref()?.as_object());
-            let keys = keys.flat_map(|map| map.keys()).map(String::as_str);
-            let hint = suggest::hint(name, keys);
+            let (places, hint) = (places(sources), hint(name, sources));
             format!("{name}: missing from {}{hint}", places.join(", "))
         }
         Blocker::NoSchema => format!("{name}: it has no schema"),
         Blocker::Invalid(violations) => list(name, violations),
     }
+}
+
+/// Where an interface was looked for.
+#[must_use]
+pub fn places(sources: &[Source]) -> Vec<String> {
+    sources.iter().map(place).collect()
+}
+
+/// The key that may have been meant, as [`suggest::hint`] has it.
+#[must_use]
+pub fn hint(name: &str, sources: &[Source]) -> String {
+    let keys = sources
+        .iter()
+        .filter_map(|source| source.snapshot.as_ref()?.as_object());
+    let keys = keys.flat_map(|map| map.keys()).map(String::as_str);
+    suggest::hint(name, keys)
 }
 
 /// A source, and what to check if there is nothing at all in it.

@@ -110,6 +110,11 @@ impl ExecContext {
         all.map(|(name, value)| (*name, value.as_os_str()))
     }
 
+    /// Has the command find a variable, in place of the one of that name.
+    pub fn set_variable(&mut self, name: &'static str, value: OsString) {
+        self.variables.push((name, value));
+    }
+
     /// Does it. For a process with one thread that is about to become the command; allocates nothing.
     /// A change of user makes the kernel forget a signal for the parent's death: that is set after this.
     ///

@@ -193,7 +193,7 @@ impl Init {
         })?;
         self.hooks.pid = Some(running.pid);
         self.hooks.ended = None;
-        let outcome = self.attend(&hook, &mut running);
+        let outcome = self.wait_for_hook(&hook, &mut running);
         self.hooks.pid = None;
         if running.follow.turn() != Progress::Over
             && let Some(slot) = self.hooks.follows.get_mut(usize::from(which == SHUTDOWN))
@@ -208,7 +208,7 @@ impl Init {
     }
 
     /// Waits for the end of a hook, or ends it.
-    fn attend(&mut self, hook: &Hook, running: &mut Running) -> Result<(), Failure> {
+    fn wait_for_hook(&mut self, hook: &Hook, running: &mut Running) -> Result<(), Failure> {
         let which = hook.which;
         let started = Instant::now();
         let ending = self.ending();

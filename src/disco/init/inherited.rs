@@ -35,7 +35,7 @@ impl Inherited {
     }
 
     /// Puts dispositions and mask back, in this order: a signal that has waited must not find ours.
-    pub(super) fn restore(&self) {
+    pub(in crate::disco) fn restore(&self) {
         if self.ignored_children {
             sys::set_ignored(libc::SIGCHLD, true);
         }

@@ -78,6 +78,20 @@ impl Keeper {
         Some(&self.agent.as_ref()?.link)
     }
 
+    /// Through which the agent is to be asked, if it goes on to be there.
+    pub(super) fn to_ask(&self) -> Option<&OwnedFd> {
+        self.link().filter(|_| !self.configured || self.stays)
+    }
+
+    /// What there is of an agent, in the words of the status document.
+    pub(super) fn state(&self) -> &'static str {
+        match (&self.agent, self.due) {
+            (Some(_), _) => "running",
+            (None, Some(_)) => "starting",
+            (None, None) => "none",
+        }
+    }
+
     /// When something is to be done.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due

@@ -161,7 +161,7 @@ fn signal(pid: i32, number: i32) {
 }
 
 /// Whether a process descends from us.
-fn is_ours(pid: i32) -> bool {
+pub(super) fn is_ours(pid: i32) -> bool {
     let own = sys::own_pid();
     let mut next = proc::parent_of(pid);
     // No tree is so deep; a chain that changes while it is read could be longer than any.

@@ -14,18 +14,22 @@
 //!
 //! [`plan`] says how the command is to be treated; `supervise` does so, `jobs` as far as a
 //! terminal is concerned; `hooks` runs what comes before and after the command, `relay` holds its
-//! output to the contract; `keeper` looks after the agent, [`leftovers`] after what remains at the end.
+//! output to the contract; `keeper` looks after the agent, [`leftovers`] after what remains at the
+//! end; `door` answers whoever asks how it is, `ready` knows whether the command is ready.
 
 pub mod command;
 pub mod context;
+mod door;
 mod follow;
 mod hooks;
 mod inherited;
 mod jobs;
 mod keeper;
 pub mod leftovers;
+pub mod phase;
 pub mod plan;
 mod ports;
+mod ready;
 mod relay;
 pub mod spawn;
 mod supervise;
@@ -40,9 +44,12 @@ use tracing::{debug, error, info, warn};
 
 use self::command::{Command, Environment};
 use self::context::ExecContext;
+use self::door::Door;
 use self::hooks::Hooks;
 use self::keeper::Keeper;
+use self::phase::Phase;
 use self::plan::{Rest, Subreaper};
+use self::ready::Readiness;
 use self::supervise::Service;
 use self::voice::Event;
 use super::contract::Duties;
@@ -50,6 +57,7 @@ use super::layers;
 use super::log;
 use super::settings::{self, Mode, Settings};
 use crate::contract::exit::{self, Exit};
+use crate::contract::problem::Problem;
 use crate::sys::{self, Reaped, Received, SignalSet};
 
 /// What ends disco while there is no command yet, beside the stop signal.
@@ -81,6 +89,11 @@ struct Init {
     service: Service,
     /// What happened to the command while a hook was attended to.
     late: News,
+    door: Door,
+    readiness: Readiness,
+    phase: Phase,
+    /// Whether a descriptor of ours has something to read, or may have: a SIGIO stands for all.
+    has_input: bool,
     /// Whether a SIGIO that a process sent was taken from the queue while there was no command; all
     /// other signals stay there, the real-time ones in order and number.
     owes_sigio: bool,
@@ -96,10 +109,20 @@ pub fn run(
     started: Instant,
 ) -> u8 {
     let is_pid_1 = sys::own_pid() == 1;
-    let context = match ExecContext::resolve(&settings.exec) {
+    let mut context = match ExecContext::resolve(&settings.exec) {
         Ok(context) => context,
         Err(problems) => return settings::refuse(&problems),
     };
+    let (readiness, address) = match Readiness::new(&settings.status) {
+        Ok(made) => made,
+        Err(error) => {
+            let message = format!("there is no socket to be had: {}", error.desc());
+            return settings::refuse(&[Problem::new(message).at_key("disco.notify")]);
+        }
+    };
+    if let Some(address) = address {
+        context.set_variable(ready::VARIABLE, address);
+    }
     let wants_agent = !settings.sources.is_empty() || layers::has_rules(&settings.path);
     if !wants_agent && settings.has_own_path {
         warn!("{}", layers::no_rules(&settings.path));
@@ -115,10 +138,6 @@ pub fn run(
     };
     let workdir = settings.exec.workdir.as_deref();
     let command = Command::new(argv, context, workdir, environment);
-    if wants_agent && let Err(failure) = command.find() {
-        error!("{failure}");
-        return failure.code(&settings.plan.codes);
-    }
     let mut init = Init {
         settings,
         duties,
@@ -131,16 +150,21 @@ pub fn run(
         keeper: Keeper::new(),
         service: Service::new(),
         late: News::default(),
+        door: Door::default(),
+        readiness,
+        phase: Phase::Waiting,
+        has_input: false,
         owes_sigio: false,
     };
+    if wants_agent && let Err(failure) = init.command.find() {
+        error!("{failure}");
+        init.readiness.end();
+        return failure.code(&init.settings.plan.codes);
+    }
     let supervises_anyway = match init.settings.mode {
         Mode::Supervise => true,
         Mode::Exec => false,
-        Mode::Auto => {
-            is_pid_1
-                || init.settings.plan.must_stay().is_some()
-                || init.duties.must_stay().is_some()
-        }
+        Mode::Auto => is_pid_1 || init.settings.wants_init() || init.duties.must_stay().is_some(),
     };
     init.tie(wants_agent || supervises_anyway || init.duties.startup.is_some());
     if wants_agent && let Err(code) = init.configure() {
@@ -200,6 +224,7 @@ impl Init {
 
     /// Runs the agent until every rule is complete.
     fn configure(&mut self) -> Result<(), u8> {
+        self.door.open(&self.settings.status, self.is_pid_1);
         self.start_agent();
         // An agent that hangs does not keep its own deadline.
         let limit = self.settings.deadline;
@@ -208,7 +233,8 @@ impl Init {
         let ending = self.ending();
         let signals = OWN.or(ending);
         while !self.keeper.configured {
-            let due = [self.keeper.due(), deadline].into_iter().flatten().min();
+            let due = [self.keeper.due(), self.door.due, deadline];
+            let due = due.into_iter().flatten().min();
             if let Some(received) = self.wait(&signals, due)?
                 && ending.contains(received.number)
             {
@@ -221,6 +247,7 @@ impl Init {
                 self.agent_ended(exit)?;
             }
             self.start_agent_if_due();
+            self.attend();
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 error!(
                     "Unable to configure container before `disco.deadline`: the agent does not answer"
@@ -241,6 +268,7 @@ impl Init {
                 Ok(None)
             }
             Ok(Some(received)) if received.number == libc::SIGIO => {
+                self.has_input = true;
                 if received.from_kernel {
                     return Ok(None);
                 }
@@ -255,6 +283,17 @@ impl Init {
                 );
                 Err(exit::NOT_STARTED)
             }
+        }
+    }
+
+    /// Listens to the command, and answers those who ask how it is.
+    fn attend(&mut self) {
+        let has_input = std::mem::take(&mut self.has_input);
+        if has_input || self.readiness.due.is_some() {
+            self.listen();
+        }
+        if has_input || self.door.due.is_some() {
+            self.answer();
         }
     }
 
@@ -324,6 +363,10 @@ impl Init {
     /// Ends everything that is left, the agent and a handler at work among them, runs the shutdown hook,
     /// and returns the code.
     fn end(&mut self, code: u8) -> u8 {
+        self.readiness.end();
+        // From here on nobody would answer.
+        self.phase = Phase::Shutdown;
+        self.door.close();
         // The agent takes the end of its link for what it is.
         self.keeper.let_go();
         let plan = &self.settings.plan;
@@ -360,6 +403,8 @@ impl Init {
         if self.adopts {
             sys::set_subreaper(false);
         }
+        self.readiness.end();
+        self.door.close();
         let death = self.settings.plan.parent_death;
         let failure = spawn::become_command(&mut self.command, &self.inherited, death);
         (self.settings.plan.speak)(&Event::CannotExecute(&failure));

@@ -58,6 +58,16 @@ impl Started {
         poll(&mut asked, PollTimeout::ZERO) != Ok(0)
     }
 
+    /// Whether it has been executed: the other end of the pipe is closed, and nothing was said.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        let mut asked = [PollFd::new(self.report.as_fd(), PollFlags::POLLIN)];
+        let answered = poll(&mut asked, PollTimeout::ZERO).is_ok_and(|count| count > 0);
+        let [asked] = asked;
+        let is_closed = |events: PollFlags| events == PollFlags::POLLHUP;
+        answered && asked.revents().is_some_and(is_closed)
+    }
+
     /// The descriptor by which it reports.
     #[must_use]
     pub fn report(&self) -> &OwnedFd {

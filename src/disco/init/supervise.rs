@@ -4,7 +4,7 @@
 //! [`super::leftovers`]'.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -12,6 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Init;
 use super::command::Why;
+use super::phase::Phase;
 use super::plan::{Plan, Session, Suspend, When};
 use super::relay::{self, Relay};
 use super::spawn::{self, Start, Started};
@@ -65,6 +66,10 @@ pub(super) struct Service {
     /// The process group of the instance that was started last; 0 if there was none.
     pub(super) group: i32,
     started: Instant,
+    /// How many instances were started.
+    starts: u32,
+    /// How the instance before ended.
+    ended: Option<Exit>,
     /// Whether no instance has run yet.
     is_first: bool,
     /// How often it was started again in a row, and the next pause.
@@ -99,12 +104,30 @@ pub(super) struct Service {
     relay: Option<Relay>,
 }
 
+/// The command as others see it.
+pub(super) struct View {
+    /// `waiting`, `starting`, `running`, `restarting` or `ended`.
+    pub(super) state: &'static str,
+    /// Its pid, while it runs.
+    pub(super) pid: Option<i32>,
+    /// Since when this instance runs.
+    pub(super) uptime: Option<Duration>,
+    /// How often it was started again.
+    pub(super) restarts: u32,
+    /// How the instance before ended.
+    pub(super) last_exit: Option<Exit>,
+    /// Whether it has ended, or is asked to, to be started again.
+    pub(super) is_restarting: bool,
+}
+
 impl Service {
     pub(super) fn new() -> Self {
         Self {
             state: State::Idle,
             group: 0,
             started: Instant::now(),
+            starts: 0,
+            ended: None,
             is_first: true,
             row: 0,
             pause: Duration::ZERO,
@@ -130,6 +153,30 @@ impl Service {
         match &self.state {
             State::Running(started) => Some(started.pid),
             _ => None,
+        }
+    }
+
+    /// Whether an instance runs that has been executed.
+    pub(super) fn is_executed(&self) -> bool {
+        matches!(&self.state, State::Running(started) if started.is_up())
+    }
+
+    /// What the status document says of it.
+    pub(super) fn view(&self) -> View {
+        let (state, is_between) = match &self.state {
+            State::Idle => ("waiting", false),
+            State::Running(started) if started.is_up() => ("running", false),
+            State::Running(_) => ("starting", false),
+            State::Clearing { .. } | State::Pausing => ("restarting", true),
+            State::Over(_) => ("ended", false),
+        };
+        View {
+            state,
+            pid: self.pid(),
+            uptime: self.pid().map(|_| self.started.elapsed()),
+            restarts: self.starts.saturating_sub(1),
+            last_exit: self.ended,
+            is_restarting: self.restarting || is_between,
         }
     }
 
@@ -167,6 +214,7 @@ impl Init {
     /// Runs the command as a child, again and again if that is wanted, to its end.
     pub(super) fn supervise(&mut self) -> u8 {
         self.settle();
+        self.phase = Phase::Running;
         // Once, when it is worth it: a short command would only wait for pages to come back.
         let mut tidy_at = Some(Instant::now() + TIDY);
         let mut ports_at = self.ports_due();
@@ -182,17 +230,17 @@ impl Init {
             if let State::Over(code) = self.service.state {
                 return self.end(code);
             }
-            let follow_at = self.hooks.follow();
+            self.show_readiness();
             let due = [
                 self.keeper.due(),
                 self.service.due(),
+                self.door.due,
+                self.readiness.due,
+                self.hooks.follow(),
                 tidy_at,
                 ports_at,
-                follow_at,
-            ]
-            .into_iter()
-            .flatten()
-            .min();
+            ];
+            let due = due.into_iter().flatten().min();
             let signals = match self.service.state {
                 State::Running(_) => SignalSet::all(),
                 // Real-time signals are messages: they wait for the next instance, in order.
@@ -238,6 +286,8 @@ impl Init {
         if !self.settings.plan.pause {
             self.start_command();
         }
+        // Beside the command, which need not wait for it.
+        self.door.open(&self.settings.status, self.is_pid_1);
         sys::seal();
         if !self.may_start_again() {
             // The command has its own; a mount or a socket that init held could never be given up.
@@ -245,6 +295,7 @@ impl Init {
                 State::Running(started) => Some(started.report()),
                 _ => None,
             };
+            let [notify, outer] = self.readiness.descriptors();
             let kept = [
                 report,
                 self.keeper.link(),
@@ -252,6 +303,9 @@ impl Init {
                 self.service.log.as_ref(),
                 self.hooks.pipe(),
                 self.service.relay.as_ref().map(Relay::verdict),
+                self.door.listener(),
+                notify,
+                outer,
             ];
             sys::close_all_but(&kept);
         }
@@ -301,10 +355,16 @@ impl Init {
         };
         service.started = Instant::now();
         service.sent.set(SignalSet::none());
+        self.readiness.renew();
         match spawn::start(&mut self.command, &how) {
             Ok(started) => {
                 let pid = started.pid;
                 service.group = pid;
+                service.starts = service.starts.saturating_add(1);
+                if self.readiness.waits_for_exec() {
+                    // Where that fails the file comes with the next signal of any kind.
+                    let _ = sys::signal_when_readable(started.report().as_fd());
+                }
                 service.state = State::Running(started);
                 let name = &self.command.name;
                 (plan.speak)(&Event::Spawned { name, pid });
@@ -331,6 +391,7 @@ impl Init {
             let _ = self.agent_ended(exit);
         }
         self.start_agent_if_due();
+        self.attend();
         match (news.command, news.command_stopped) {
             (Some(exit), _) => self.command_ended(exit),
             (None, Some(number)) => self.command_stopped(number),
@@ -488,6 +549,7 @@ impl Init {
         };
         service.kill_at = None;
         let by_rule = std::mem::take(&mut service.restarting);
+        service.ended = Some(exit);
         if exit == Exit::Code(spawn::NOT_EXECUTED)
             && let Some(failure) = started.failure(&self.command)
         {

@@ -53,6 +53,8 @@ pub struct Source {
     pub snapshot: Option<Value>,
     /// Why and since when it cannot be read, if so.
     pub down: Option<(String, Instant)>,
+    /// Since when it is as it is: not heard of yet, readable, or not.
+    pub since: Instant,
 }
 
 impl Source {
@@ -60,12 +62,16 @@ impl Source {
     pub fn apply(&mut self, update: Update) -> bool {
         match update {
             Update::Snapshot(tree) => {
+                if self.down.is_some() || self.snapshot.is_none() {
+                    self.since = Instant::now();
+                }
                 self.down = None;
                 self.snapshot = Some(tree);
                 true
             }
             Update::Up => {
                 self.down = None;
+                self.since = Instant::now();
                 false
             }
             Update::Down(reason) => {
@@ -73,6 +79,7 @@ impl Source {
                     .down
                     .take()
                     .map_or_else(Instant::now, |(_, since)| since);
+                self.since = since;
                 self.down = Some((reason, since));
                 false
             }
@@ -198,6 +205,7 @@ pub fn spawn(
             scope,
             snapshot: None,
             down: None,
+            since: Instant::now(),
         });
         publisher
     };

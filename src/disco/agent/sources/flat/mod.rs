@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
+use serde_json::Value;
 use tracing::{debug, info, warn};
 
 use super::Publisher;
@@ -48,6 +49,37 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Runs the source.
 pub async fn run(settings: FlatSettings, publisher: Publisher) {
     Flat::new(settings, publisher).run().await;
+}
+
+/// Reads what is there now, once, and what is odd about it.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn read_once(settings: &FlatSettings) -> Result<(Value, Vec<String>), String> {
+    let path = settings.file.display();
+    match read::read(&settings.file, which(settings)) {
+        Reading::Files(files, _) => parse(settings, &files),
+        Reading::Missing => Err(format!("{path} does not exist")),
+        Reading::Changing => Err(format!("{path} changes as fast as it is read")),
+        Reading::Failed(reason) => Err(reason),
+    }
+}
+
+/// Which files of a directory count.
+fn which(settings: &FlatSettings) -> fn(&OsStr) -> bool {
+    if settings.values {
+        read::is_value
+    } else {
+        read::is_document
+    }
+}
+
+fn parse(settings: &FlatSettings, files: &[File]) -> Result<(Value, Vec<String>), String> {
+    if settings.values {
+        read::values(files)
+    } else {
+        read::documents(files)
+    }
 }
 
 /// The source at work.
@@ -95,11 +127,7 @@ impl Flat {
     fn new(settings: FlatSettings, publisher: Publisher) -> Self {
         Self {
             path: std::path::absolute(&settings.file).unwrap_or_else(|_| settings.file.clone()),
-            is_data: if settings.values {
-                read::is_value
-            } else {
-                read::is_document
-            },
+            is_data: which(&settings),
             settings,
             publisher,
             rest: Instant::now(),
@@ -325,12 +353,7 @@ impl Flat {
         if let Some(reason) = self.emptied(&files, now) {
             return self.doubt(reason, now);
         }
-        let parsed = if self.settings.values {
-            read::values(&files)
-        } else {
-            read::documents(&files)
-        };
-        match parsed {
+        match parse(&self.settings, &files) {
             Ok((tree, notes)) => {
                 let filled = files.into_iter().filter(|file| !file.is_blank());
                 self.good = Some(Good {

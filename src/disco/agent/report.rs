@@ -1,0 +1,197 @@
+//! The agent's part of the status document: sources, rules, and what each of them waits for.
+//!
+//! Names, key paths, constraints and times; never a value. What is told here and what the log tells
+//! come from the same place, [`super::waiting`].
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+
+use super::engine::{Blocker, Engine, Status};
+use super::handler::Failure;
+use super::sources::Source;
+use super::waiting;
+
+/// How long somebody who asks may take to read the answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many may be at it. Who comes beyond that gets what fits into a socket at once.
+const READERS: usize = 16;
+
+/// What is remembered of a rule beyond its status.
+#[derive(Default)]
+struct Memory {
+    state: &'static str,
+    since: Option<Instant>,
+    failure: Option<(u32, Failure)>,
+}
+
+/// What has become of the rules so far.
+#[derive(Default)]
+pub struct History(Vec<Memory>);
+
+impl History {
+    /// Takes in how far the rules are now; `running` is the one whose handler is at work.
+    pub fn note(&mut self, engine: &Engine, running: Option<usize>, now: Instant) {
+        for (index, (_, status)) in engine.rules().enumerate() {
+            if index == self.0.len() {
+                self.0.push(Memory::default());
+            }
+            let state = state(status, running == Some(index));
+            if let Some(memory) = self.0.get_mut(index).filter(|memory| memory.state != state) {
+                memory.state = state;
+                memory.since = Some(now);
+            }
+        }
+    }
+
+    /// Takes in that a handler failed so many times with the present data, or succeeded.
+    pub fn ran(&mut self, index: usize, failure: Option<(u32, Failure)>) {
+        if let Some(memory) = self.0.get_mut(index) {
+            memory.failure = failure;
+        }
+    }
+}
+
+/// The word for a status.
+fn state(status: &Status, is_running: bool) -> &'static str {
+    match status {
+        _ if is_running => "running",
+        Status::Unknown | Status::Pending(_) => "waiting",
+        Status::Ready => "ready",
+        Status::Failing(_) => "failing",
+        Status::GaveUp => "gave up",
+        Status::Done => "done",
+    }
+}
+
+/// The members that the agent adds.
+#[must_use]
+pub fn members(
+    engine: &Engine,
+    sources: &[Source],
+    history: &History,
+    running: Option<usize>,
+    reasons: Vec<String>,
+) -> Map<String, Value> {
+    let rules = engine.rules().enumerate().map(|(index, (rule, status))| {
+        let memory = history.0.get(index);
+        let mut told = json!({
+            "label": rule.label(),
+            "file": rule.file.display().to_string(),
+            "state": state(status, running == Some(index)),
+        });
+        if let Some(since) = memory.and_then(|memory| memory.since) {
+            told["since"] = seconds(since);
+        }
+        if let Some((failures, failure)) = memory.and_then(|memory| memory.failure.as_ref()) {
+            told["failures"] = (*failures).into();
+            told["reason"] = failure.reason.as_str().into();
+            told["stderr"] = failure.lines.clone().into();
+        }
+        if let Status::Pending(blocked) = status {
+            let all = blocked.iter();
+            told["waiting"] = all.map(|(name, why)| blocker(name, why, sources)).collect();
+        }
+        let coerced: Vec<Value> = engine
+            .coerced(index)
+            .map(|(path, kind)| json!({"path": path, "to": kind}))
+            .collect();
+        if !coerced.is_empty() {
+            told["coerced"] = coerced.into();
+        }
+        told
+    });
+    let mut members = Map::new();
+    members.insert("sources".to_owned(), sources.iter().map(source).collect());
+    members.insert("rules".to_owned(), rules.collect());
+    members.insert("waiting_for".to_owned(), reasons.into());
+    members
+}
+
+fn source(source: &Source) -> Value {
+    let (state, reason) = match (&source.down, &source.snapshot) {
+        (Some((reason, _)), _) => ("down", Some(reason)),
+        (None, Some(_)) => ("up", None),
+        (None, None) => ("unanswered", None),
+    };
+    let keys = source.snapshot.as_ref().and_then(Value::as_object);
+    let mut told = json!({"name": source.name, "state": state, "since": seconds(source.since)});
+    if let Some(reason) = reason {
+        told["reason"] = reason.as_str().into();
+    }
+    if let Some(keys) = keys {
+        told["keys"] = keys.len().into();
+    }
+    told
+}
+
+fn blocker(name: &str, why: &Blocker, sources: &[Source]) -> Value {
+    let text = waiting::blocker_text(name, why, sources);
+    match why {
+        Blocker::Missing => {
+            let mut told = json!({"interface": name, "why": "missing",
+                "looked_in": waiting::places(sources), "text": text});
+            let hint = waiting::hint(name, sources);
+            if !hint.is_empty() {
+                told["hint"] = hint.trim_start_matches("; ").into();
+            }
+            told
+        }
+        Blocker::NoSchema => json!({"interface": name, "why": "no schema", "text": text}),
+        Blocker::Invalid(violations) => {
+            let violations = violations.iter().map(|violation| {
+                json!({"path": violation.path, "message": violation.message,
+                    "keyword": violation.keyword})
+            });
+            json!({"interface": name, "why": "invalid",
+                "violations": violations.collect::<Value>(), "text": text})
+        }
+    }
+}
+
+/// Since when, as seconds with milliseconds.
+fn seconds(since: Instant) -> Value {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "milliseconds since a start are few enough to be exact"
+    )]
+    let seconds = since.elapsed().as_millis() as f64 / 1000.0;
+    seconds.into()
+}
+
+/// Those who ask how it is.
+#[derive(Default)]
+pub struct Readers(Rc<()>);
+
+impl Readers {
+    /// Ends a document that init has begun, and closes the connection. Waits for nobody: what a slow
+    /// reader does not take at once is a task's, for as long as [`PATIENCE`] lasts.
+    pub fn finish(&self, client: OwnedFd, members: &Map<String, Value>) {
+        let members = members.iter();
+        let mut text: String = members
+            .map(|(name, value)| format!(",\"{name}\":{value}"))
+            .collect();
+        text.push_str("}\n");
+        let client = StdUnixStream::from(client);
+        let sent = crate::sys::socket::send_now(&client, text.as_bytes()).unwrap_or(0);
+        if sent == text.len() || Rc::strong_count(&self.0) > READERS {
+            return;
+        }
+        let Ok(mut client) = UnixStream::from_std(client) else {
+            return;
+        };
+        let ticket = self.0.clone();
+        tokio::task::spawn_local(async move {
+            let rest = text.as_bytes().get(sent..).unwrap_or_default();
+            // Whoever does not read is no concern of ours.
+            let _ = tokio::time::timeout(PATIENCE, client.write_all(rest)).await;
+            drop(ticket);
+        });
+    }
+}
