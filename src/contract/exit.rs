@@ -16,6 +16,9 @@ pub const NOT_EXECUTABLE: u8 = 126;
 /// The command was not found, as in shells.
 pub const NOT_FOUND: u8 = 127;
 
+/// Not healthy: the one code beside 0 that Docker lets a health check end with.
+pub const UNHEALTHY: u8 = 1;
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {

@@ -22,6 +22,9 @@ Options:
   -p, --parent-death SIG get SIG when the parent of disco dies
   -e, --exit-map C[:TO]  leave with TO, or 0, where the command ends with C
   -r, --rewrite SIG:TO   forward signal SIG as TO; 0 drops it
+      --explain [FILE]   why does it wait? asks the disco that runs, or judges a file of data
+      --json             with --explain: the document in place of the table
+      --health           healthy or not, for HEALTHCHECK: exits with 0 or 1
       --check            check settings, schemas, rules, handlers and command; run nothing
   -V, --version          print the version
   -h                     print this help
@@ -37,11 +40,14 @@ Settings come from DISCO_CFG, as section.key=value joined by |, over the setting
   disco.stop_timeout=10s kill what has not stopped by then; also stop_signal, drain
   disco.restart=WHEN     start the command again on-failure or always
   disco.contract=FILE    the contract (asyncy.yml); also commands, entrypoint, env_passthrough
-The README lists all of them. Why does it wait? `disco -l DEBUG …` tells.
+  disco.health=URL       what --health asks: http, https, tcp, or a command
+  disco.ready_file=PATH  there while the command is ready; notify=true lets it say so itself
+The README lists all of them. Why does it wait? `disco --explain` tells.
 
 Exit codes: the command's own, 128+n if signal n ended it, 126 or 127 if it cannot be run;
-64 bad arguments, 69 not configured before disco.deadline, 70 a handler or hook failed for good,
-78 bad settings, schemas, rules, contract or environment, 125 no process left to start the command with.
+64 bad arguments, 69 not configured before disco.deadline, or nobody to ask by --explain,
+70 a handler or hook failed for good, 78 bad settings, schemas, rules, contract or environment,
+125 no process left to start the command with.
 ";
 
 const LONG: &[&str] = &[
@@ -53,6 +59,9 @@ const LONG: &[&str] = &[
     "exit-map",
     "rewrite",
     "check",
+    "explain",
+    "json",
+    "health",
     "version",
     "help",
 ];
@@ -64,6 +73,13 @@ pub enum Action {
     Run,
     /// Check everything, run nothing.
     Check,
+    /// Say why it waits.
+    Explain {
+        /// As the document, and not as a table.
+        as_json: bool,
+    },
+    /// Say whether it is well.
+    Health,
     /// Print the version.
     Version,
     /// Print the help.
@@ -83,7 +99,7 @@ pub struct Arguments {
     pub conf: Option<PathBuf>,
     /// `-g -s -p -e -r`, each checked by itself; over the settings.
     pub plan: PlanArguments,
-    /// The command and its arguments, if any were given.
+    /// The command and its arguments, or a file to explain, if any were given.
     pub command: Vec<OsString>,
 }
 
@@ -131,6 +147,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
         plan: PlanArguments::default(),
         command: Vec::new(),
     };
+    let mut as_json = false;
     let words: Vec<OsString> = words.into_iter().collect();
     let mut parser = lexopt::Parser::from_args(words);
     while let Some(argument) = parser.next().map_err(lower)? {
@@ -156,6 +173,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
                 Rewrite::default().parse(&text)?;
                 parsed.plan.rewrite.push(text);
             }
+            Long("explain") => {
+                parsed.action = Action::Explain { as_json: false };
+            }
+            Long("json") => as_json = true,
+            Long("health") => parsed.action = Action::Health,
             Long("check") => parsed.action = Action::Check,
             Short('V') | Long("version") => parsed.action = Action::Version,
             Short('h') => parsed.action = Action::Help,
@@ -173,7 +195,48 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
             Short(name) => return Err(format!("unknown option -{name}")),
         }
     }
+    match (&mut parsed.action, as_json) {
+        (Action::Explain { as_json }, asked) => *as_json = asked,
+        (_, true) => return Err("--json goes with --explain".to_owned()),
+        _ => {}
+    }
+    let most = match parsed.action {
+        Action::Explain { .. } => 1,
+        Action::Health => 0,
+        _ => usize::MAX,
+    };
+    if let Some(word) = parsed.command.get(most) {
+        return Err(format!("`{}` is one word too many", word.display()));
+    }
     Ok(parsed)
+}
+
+/// Whether a command line asks for `--health`, also one that is wrong otherwise: what Docker makes of
+/// an exit code is the same.
+#[must_use]
+pub fn is_health(words: &[OsString]) -> bool {
+    let takes_value = |word: &str| {
+        ["-l", "-c", "-p", "-e", "-r"].contains(&word)
+            || [
+                "--log-level",
+                "--conf",
+                "--parent-death",
+                "--exit-map",
+                "--rewrite",
+            ]
+            .contains(&word)
+    };
+    let mut words = words.iter().map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        match &*word {
+            "--health" => return true,
+            "--" => return false,
+            word if takes_value(word) => drop(words.next()),
+            word if word.starts_with('-') => {}
+            _ => return false,
+        }
+    }
+    false
 }
 
 fn text(parser: &mut lexopt::Parser) -> Result<String, String> {
@@ -242,6 +305,37 @@ mod tests {
         assert_eq!(plan.rewrite.get(libc::SIGUSR1), None);
         for bad in ["-p FOO x", "-e 256 x", "-r 15 x", "-r"] {
             assert!(words(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn explain_takes_a_file_and_health_nothing() {
+        let parsed = words("--explain").unwrap();
+        assert_eq!(parsed.action, Action::Explain { as_json: false });
+        for text in ["--json --explain f", "--explain --json f"] {
+            let parsed = words(text).unwrap();
+            assert_eq!(parsed.action, Action::Explain { as_json: true }, "{text}");
+            assert_eq!(parsed.command, ["f"], "{text}");
+        }
+        assert_eq!(
+            words("--explain f --json").unwrap_err(),
+            "`--json` is one word too many"
+        );
+        assert!(words("--json x").unwrap_err().contains("--explain"));
+        assert_eq!(words("--health").unwrap().action, Action::Health);
+        assert!(words("--health x").is_err());
+        assert_eq!(words("explain").unwrap().action, Action::Run);
+        for (text, expected) in [
+            ("--health", true),
+            ("-z --health", true),
+            ("-l nope --health", true),
+            ("--health --nope", true),
+            ("-z x --health", false),
+            ("-- --health", false),
+            ("x", false),
+        ] {
+            let all: Vec<OsString> = text.split(' ').map(OsString::from).collect();
+            assert_eq!(is_health(&all), expected, "{text}");
         }
     }
 

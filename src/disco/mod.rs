@@ -11,6 +11,9 @@
 //! 6. When the command ends, what is left gets TERM, time, KILL; the shutdown hook runs; disco leaves
 //!    with the command's status.
 //!
+//! Beside it, in processes of their own: [`check`] before a start, [`explain`] and [`health`] while it
+//! runs.
+//!
 //! Under the name of another init there is 4 to 6 only, without hooks, by that program's rules:
 //! [`dropin`].
 //!
@@ -21,10 +24,13 @@ pub mod check;
 pub mod cli;
 pub mod contract;
 pub mod dropin;
+pub mod explain;
+pub mod health;
 pub mod init;
 pub mod layers;
 pub mod link;
 pub mod log;
+pub mod probe;
 pub mod settings;
 
 use std::ffi::OsString;
@@ -54,8 +60,13 @@ pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
     if let Some(program) = name.and_then(|name| dropin::of(&name)) {
         return stand_in(&program, words, inherited, started);
     }
+    let is_health = cli::is_health(&words);
+    if is_health {
+        log::install_panic_hook(exit::UNHEALTHY);
+    }
     let arguments = match cli::parse(words) {
         Ok(arguments) => arguments,
+        Err(message) if is_health => return health::unhealthy(&message),
         Err(message) => {
             error!("{message}; try `disco --help`");
             return exit::USAGE;
@@ -65,7 +76,7 @@ pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
         Action::Help => return print(cli::HELP),
         Action::Usage => return print(&usage(&arguments)),
         Action::Version => return print(concat!("disco ", env!("CARGO_PKG_VERSION"), "\n")),
-        Action::Run | Action::Check => {}
+        Action::Run | Action::Check | Action::Explain { .. } | Action::Health => {}
     }
     let variable = std::env::var_os(settings::VARIABLE);
     let environment = |name: &str| std::env::var(name).ok();
@@ -76,8 +87,23 @@ pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
     log::install(level.unwrap_or(Level::Info), settings.log_format);
     arguments.plan.apply(&mut settings.plan);
     problems.extend(settings.conflict());
+    if let Some(problem) = problems.first().filter(|_| is_health) {
+        return health::unhealthy(&problem.to_string());
+    }
     if !problems.is_empty() {
         return settings::refuse(&problems);
+    }
+    match arguments.action {
+        // Processes like any other, which ^C ends.
+        Action::Explain { as_json } => {
+            inherited.restore();
+            return explain::run(&settings, &arguments.command, as_json);
+        }
+        Action::Health => {
+            inherited.restore();
+            return health::run(&settings);
+        }
+        _ => {}
     }
     let manifest = match contract::load(&settings.contract) {
         Ok(manifest) => manifest,
