@@ -42,6 +42,8 @@ mod restart;
 mod roles;
 /// Everything at once, for as long as is wanted.
 mod soak;
+/// Whoever asks the container how it is, and whether it is ready and well.
+mod status;
 /// The end: asked for, forced, and what is done with those that are left.
 mod stop;
 /// Servers, containers, and disco itself as objects that tests hold.

@@ -7,7 +7,9 @@ use layer_cake::contract::schema::Schema;
 use layer_cake::contract::text::{self, Snippet};
 use layer_cake::contract::{manifest, rule};
 
-use crate::support::{Container, Disco, Image, Sandbox, disco_bin, dist_bin, repo};
+use crate::support::{
+    Container, DEADLINE, Disco, Image, Sandbox, disco_bin, dist_bin, repo, wait_for,
+};
 
 fn readme() -> String {
     std::fs::read_to_string(repo().join("README.md")).unwrap()
@@ -169,6 +171,39 @@ fn dockerfile_example_builds_and_runs_as_the_readme_says() {
     out.assert_code(0)
         .assert_stdout("doit\n")
         .assert_stderr_has("Container Configured");
+}
+
+#[test]
+#[ignore = "needs docker"]
+fn the_health_check_is_one() {
+    let stanza = &blocks("dockerfile")[1];
+    let image = Image::scratch()
+        .program("/disco", &dist_bin())
+        .program("/busybox", Path::new("/bin/busybox"))
+        .change(stanza.trim())
+        .change(r#"ENTRYPOINT ["/disco"]"#)
+        .build();
+    let container = Container::of(&image).args(["/busybox", "sleep", "1000"]);
+    let container = container.start();
+    wait_for("Docker to find it healthy", 2 * DEADLINE, || {
+        (container.inspect(".State.Health.Status") == "healthy").then_some(())
+    });
+}
+
+#[test]
+fn every_option_of_help_is_in_the_table() {
+    let help = Disco::new().arg("--help").run().stdout;
+    let text = readme();
+    let table = text.split("## Options").nth(1).unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let words = help
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("--"));
+    let names = words.map(|word| word.trim_end_matches(|c: char| !c.is_alphanumeric()));
+    for option in names.filter(|name| !name.is_empty()) {
+        let option = format!("--{option}");
+        assert!(table.contains(&option), "{option}");
+    }
 }
 
 #[test]

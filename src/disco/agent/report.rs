@@ -46,6 +46,10 @@ impl History {
             if let Some(memory) = self.0.get_mut(index).filter(|memory| memory.state != state) {
                 memory.state = state;
                 memory.since = Some(now);
+                // Other data than that with which it failed.
+                if matches!(state, "ready" | "waiting") {
+                    memory.failure = None;
+                }
             }
         }
     }
@@ -192,6 +196,66 @@ impl Readers {
             // Whoever does not read is no concern of ours.
             let _ = tokio::time::timeout(PATIENCE, client.write_all(rest)).await;
             drop(ticket);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+    use tokio::task::LocalSet;
+
+    /// Connections that are answered with more than a socket takes at once.
+    fn answered(count: usize) -> (Vec<StdUnixStream>, usize) {
+        let members = Map::from_iter([("long".to_owned(), "x".repeat(4 << 20).into())]);
+        let readers = Readers::default();
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            let (near, far) = StdUnixStream::pair().unwrap();
+            far.set_nonblocking(true).unwrap();
+            readers.finish(far.into(), &members);
+            clients.push(near);
+        }
+        let tickets = Rc::strong_count(&readers.0) - 1;
+        (clients, tickets)
+    }
+
+    /// What a test does with them in a runtime that has no other work.
+    fn served<T>(act: impl Future<Output = T>) -> T {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, act)
+    }
+
+    #[test]
+    fn whoever_reads_gets_all_of_it_however_long() {
+        let text = served(async {
+            let (mut clients, _) = answered(1);
+            let client = clients.remove(0);
+            let reading = std::thread::spawn(move || {
+                let mut text = String::new();
+                (&client).read_to_string(&mut text).unwrap();
+                text
+            });
+            while !reading.is_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            reading.join().unwrap()
+        });
+        assert_eq!(text.len(), (4 << 20) + ",\"long\":\"\"}\n".len());
+        assert!(text.ends_with("x\"}\n"));
+    }
+
+    #[test]
+    fn those_who_never_read_are_few_and_left_alone_in_the_end() {
+        served(async {
+            let (clients, tickets) = answered(READERS + 10);
+            assert_eq!(tickets, READERS);
+            let mut last = clients.last().unwrap();
+            let mut text = Vec::new();
+            last.read_to_end(&mut text).unwrap();
+            assert!(!text.ends_with(b"}\n"), "closed when the socket was full");
         });
     }
 }

@@ -13,11 +13,14 @@ use serde_json::Value;
 use crate::disco::settings::{Place, StatusSettings};
 use crate::sys::socket;
 
-/// How long an answer may take.
-pub const LIMIT: Duration = Duration::from_secs(3);
+/// How long an answer may take: all is over 3 s after the question, the start of this process included.
+pub const LIMIT: Duration = Duration::from_millis(2500);
 
 /// No document is that large.
 const LARGEST: usize = 16 << 20;
+
+/// What is said where somebody listens and nothing comes.
+const NO_ANSWER: &str = "no answer";
 
 /// Pause before a socket at which too many wait is tried again.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -40,11 +43,16 @@ pub struct Silence {
 impl fmt::Display for Silence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("no disco answers: ")?;
-        for (path, reason) in &self.tried {
-            write!(f, "{} {reason}; ", path.display())?;
-        }
         if self.tried.is_empty() {
             return f.write_str("`disco.status` is off");
+        }
+        let mut rest = self.tried.iter().peekable();
+        while let Some((path, reason)) = rest.next() {
+            write!(f, "{}", path.display())?;
+            match rest.peek() {
+                Some((_, next)) if next == reason => f.write_str(", ")?,
+                _ => write!(f, ": {reason}; ")?,
+            }
         }
         f.write_str(
             "disco has a status socket where it is PID 1, or where `disco.status` names a path; who may ask is decided by `disco.status_mode`",
@@ -66,7 +74,7 @@ pub fn ask(
         let until = Instant::now() + LIMIT;
         // An agent that ends in that moment takes the question with it.
         let answers = std::iter::repeat_with(|| ask_at(path, must_be_pid_1, until, &is_enough));
-        let mut last = Err("does not answer".to_owned());
+        let mut last = Err(NO_ANSWER.to_owned());
         for answer in answers.take(2) {
             let is_final = !matches!(&answer, Ok(answer) if !answer.is_whole);
             last = answer;
@@ -99,7 +107,7 @@ fn ask_at(
         // In a directory that others may write to a socket can be anybody's.
         match socket::peer(&connection) {
             Ok(1) => {}
-            Ok(pid) => return Err(format!("is of process {pid}, which is not PID 1")),
+            Ok(pid) => return Err(format!("of process {pid}, which is not PID 1")),
             Err(error) => return Err(refusal(error)),
         }
     }
@@ -108,10 +116,10 @@ fn ask_at(
 
 fn refusal(error: Errno) -> String {
     match error {
-        Errno::ENOENT | Errno::ENOTDIR => "does not exist".to_owned(),
-        Errno::ECONNREFUSED => "has nobody listening".to_owned(),
-        Errno::EACCES | Errno::EPERM => "may not be used by this user".to_owned(),
-        error => format!("cannot be used: {}", error.desc()),
+        Errno::ENOENT | Errno::ENOTDIR => "no such socket".to_owned(),
+        Errno::ECONNREFUSED => "nobody listens".to_owned(),
+        Errno::EACCES | Errno::EPERM => "not for this user".to_owned(),
+        error => error.desc().to_owned(),
     }
 }
 
@@ -120,7 +128,7 @@ fn read(
     until: Instant,
     is_enough: &impl Fn(&Value) -> bool,
 ) -> Result<Answer, String> {
-    let failed = |error: std::io::Error| format!("cannot be read: {error}");
+    let failed = |error: std::io::Error| error.to_string();
     connection.set_nonblocking(false).map_err(failed)?;
     let mut text = Vec::new();
     let mut chunk = vec![0; 64 << 10];
@@ -143,7 +151,7 @@ fn read(
             return Ok(Answer { document, is_whole });
         }
     }
-    whole_or_begun(&text).ok_or_else(|| "does not answer".to_owned())
+    whole_or_begun(&text).ok_or_else(|| NO_ANSWER.to_owned())
 }
 
 /// The document, or, where the agent has not ended it, what init has said.

@@ -127,7 +127,7 @@ impl Disco {
             .args(&words[1..])
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .envs(self.environment())
             .stdin(if self.stdin.is_empty() {
                 Stdio::null()
             } else {
@@ -159,6 +159,22 @@ impl Disco {
                 .flatten(),
             started,
         }
+    }
+
+    /// What is given here. As PID 1 without a status socket, unless one is asked for: the directories in
+    /// which it would be are those of the host, and so of all tests at once.
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        let mut all = self.env.clone();
+        let is_own = self.bin.file_name() == disco_bin().file_name();
+        if self.pid1 && is_own {
+            let given = all.iter_mut().rev().find(|(name, _)| name == "DISCO_CFG");
+            match given {
+                Some((_, cfg)) if cfg.to_string_lossy().contains("disco.status") => {}
+                Some((_, cfg)) => cfg.push("|disco.status=off"),
+                None => all.push(("DISCO_CFG".into(), "disco.status=off".into())),
+            }
+        }
+        all
     }
 
     /// The command line, wrappers included.

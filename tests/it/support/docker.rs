@@ -237,6 +237,11 @@ impl Container {
         started.elapsed()
     }
 
+    /// `docker start`, of one that has ended.
+    pub(crate) fn start_again(&self) {
+        docker(&["start", &self.name]).assert_code(0);
+    }
+
     /// `docker kill --signal`.
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         docker(&["kill", "--signal", signal.as_str(), &self.name]).assert_code(0);
