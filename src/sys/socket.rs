@@ -22,7 +22,7 @@ const BACKLOG: i32 = 64;
 ///
 /// # Errors
 /// EADDRINUSE where the place is taken, else those of bind(2).
-pub fn bind_path(path: &Path, kind: SockType, mode: u32) -> Result<OwnedFd, Errno> {
+pub fn bind_path(path: &CStr, kind: SockType, mode: u32) -> Result<OwnedFd, Errno> {
     let address = UnixAddr::new(path)?;
     let own = new(kind)?;
     let mode = Mode::from_bits_truncate(mode);
@@ -35,7 +35,10 @@ pub fn bind_path(path: &Path, kind: SockType, mode: u32) -> Result<OwnedFd, Errn
         }
         bound => bound?,
     }
-    fchmodat(AT_FDCWD, path, mode, FchmodatFlags::FollowSymlink)?;
+    // What the umask has taken; most often that is nothing.
+    if lstat(path)?.st_mode & 0o777 != mode.bits() {
+        fchmodat(AT_FDCWD, path, mode, FchmodatFlags::FollowSymlink)?;
+    }
     Ok(own)
 }
 
@@ -63,7 +66,7 @@ fn new(kind: SockType) -> Result<OwnedFd, Errno> {
 }
 
 /// Whether a path is a socket on which nobody is left.
-fn is_dead(path: &Path, address: &UnixAddr, kind: SockType) -> bool {
+fn is_dead(path: &CStr, address: &UnixAddr, kind: SockType) -> bool {
     let is_socket = lstat(path).is_ok_and(|about| about.st_mode & libc::S_IFMT == libc::S_IFSOCK);
     let refused = || {
         new(kind).and_then(|probe| connect(probe.as_raw_fd(), address)) == Err(Errno::ECONNREFUSED)
@@ -282,12 +285,18 @@ pub fn connect_path(path: &Path) -> Result<OwnedFd, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::CString;
     use std::io::{Read as _, Write as _};
+    use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::UnixStream;
 
+    fn c_path(path: &Path) -> CString {
+        CString::new(path.as_os_str().as_bytes()).unwrap()
+    }
+
     fn bound(path: &Path) -> Result<OwnedFd, Errno> {
-        let own = bind_path(path, SockType::Stream, 0o620)?;
+        let own = bind_path(&c_path(path), SockType::Stream, 0o620)?;
         start_listening(&own)?;
         Ok(own)
     }
@@ -347,7 +356,7 @@ mod tests {
     fn a_datagram_comes_with_its_sender_and_without_descriptors() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("d");
-        let own = bind_path(&path, SockType::Datagram, 0o666).unwrap();
+        let own = bind_path(&c_path(&path), SockType::Datagram, 0o666).unwrap();
         ask_for_senders(&own).unwrap();
         let from = sender().unwrap();
         let address = UnixAddr::new(&path).unwrap();

@@ -1,6 +1,7 @@
 //! The agent: the configurator, a child process of init with a runtime of its own.
 //!
-//! It reads sources, validates, and runs handlers; it never touches the command, which is init's.
+//! It reads sources, validates, runs handlers, and tells whoever asks how far it is; it never touches
+//! the command, which is init's.
 //! One task owns the engine; sources and handlers only send it events. The exit code tells init what
 //! it means: 0 all is done, a documented code is final, anything else (a panic, a signal) asks for a
 //! new agent.

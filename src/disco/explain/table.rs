@@ -185,11 +185,13 @@ fn details(rule: &Value) -> Vec<Vec<String>> {
 fn verdict(document: &Value) -> String {
     let is_offline = document["offline"] == true;
     if document["configured"] == true {
-        return if is_offline {
-            "Every rule could run.".to_owned()
-        } else {
-            "Fully configured.".to_owned()
+        let is_done = |rule: &Value| matches!(rule["state"].as_str(), Some("done" | "ready"));
+        let verdict = match list(&document["rules"]).all(is_done) {
+            true if is_offline => "Every rule could run.",
+            true => "Fully configured.",
+            false => "Configured; where a rule is not done the last configuration stands.",
         };
+        return verdict.to_owned();
     }
     let reasons: Vec<String> = list(&document["waiting_for"]).map(shown).collect();
     match reasons.first() {

@@ -5,11 +5,10 @@
 //! the agent at most, never init for a client. Nobody asks, nothing happens: a connection raises
 //! SIGIO. The document has a newline where init's part ends, so that it can be told from the rest.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsStr};
 use std::fmt::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -28,6 +27,9 @@ use crate::sys::{self, socket};
 /// Connections that are answered in one round; then signals and children have their turn.
 const AT_ONCE: usize = 16;
 
+/// How long after the start of the command the socket is opened that nobody asked for by name.
+const SOON: Duration = Duration::from_millis(20);
+
 /// Room for init's part, and for the longest of its texts.
 const ROOM: usize = 2048;
 const LONGEST: usize = 256;
@@ -43,28 +45,60 @@ struct Bound {
 #[derive(Default)]
 pub(super) struct Door {
     bound: Option<Bound>,
-    /// When to go on where not all could be answered in one round.
+    /// Where the socket may be, as long as it is to be opened.
+    places: Vec<CString>,
+    /// Whether it was asked for, and not only taken where it can be had.
+    is_explicit: bool,
+    mode: u32,
+    /// When to open it, or to go on where not all could be answered in one round.
     pub(super) due: Option<Instant>,
 }
 
 impl Door {
-    /// Binds the socket, if one is wanted and it is not there yet. That it cannot be had is no end.
-    pub(super) fn open(&mut self, settings: &StatusSettings, is_pid_1: bool) {
-        let is_explicit = matches!(settings.place, Place::At(_));
-        if self.bound.is_some() || !(is_pid_1 || is_explicit) {
+    /// Prepares what takes memory, if a socket is wanted.
+    pub(super) fn prepare(&mut self, settings: &StatusSettings, is_pid_1: bool) {
+        self.is_explicit = matches!(settings.place, Place::At(_));
+        self.mode = settings.mode;
+        if is_pid_1 || self.is_explicit {
+            let names = settings.paths().into_iter();
+            let names = names.map(|path| CString::new(path.as_os_str().as_bytes()));
+            self.places = names.flatten().collect();
+        }
+    }
+
+    /// The same, if that was not done for the wait, and opens the socket: at once where it was asked for, else soon, since a command that
+    /// is over by then need not pay for it.
+    pub(super) fn open_beside_command(&mut self, settings: &StatusSettings, is_pid_1: bool) {
+        if self.bound.is_some() {
             return;
         }
-        for path in settings.paths() {
-            match bind(path, settings.mode) {
-                Ok(bound) => {
-                    debug!("status socket at {}", path.display());
-                    self.bound = Some(bound);
+        self.prepare(settings, is_pid_1);
+        if self.is_explicit {
+            self.open();
+        } else if !self.places.is_empty() {
+            self.due = Some(Instant::now() + SOON);
+        }
+    }
+
+    /// Binds the socket in the first place where it can be had. That there is none is no end.
+    pub(super) fn open(&mut self) {
+        self.due = None;
+        for path in std::mem::take(&mut self.places) {
+            let shown = OsStr::from_bytes(path.as_bytes()).display();
+            match bind(&path, self.mode) {
+                Ok((listener, identity)) => {
+                    debug!("status socket at {shown}");
+                    self.bound = Some(Bound {
+                        listener,
+                        identity,
+                        path,
+                    });
                     return;
                 }
-                Err(error) if is_explicit => {
-                    warn!("no status socket at {}: {}", path.display(), reason(error))
+                Err(error) if self.is_explicit => {
+                    warn!("no status socket at {shown}: {}", reason(error));
                 }
-                Err(error) => debug!("no status socket at {}: {}", path.display(), reason(error)),
+                Err(error) => debug!("no status socket at {shown}: {}", reason(error)),
             }
         }
     }
@@ -74,9 +108,15 @@ impl Door {
         Some(&self.bound.as_ref()?.listener)
     }
 
+    /// Whether the socket is to be opened now.
+    pub(super) fn is_to_be_opened(&self) -> bool {
+        !self.places.is_empty() && self.due.is_some_and(|due| due <= Instant::now())
+    }
+
     /// Closes the socket and takes its file away, unless that is another's by now.
     pub(super) fn close(&mut self) {
         self.due = None;
+        self.places = Vec::new();
         if let Some(bound) = self.bound.take()
             && bound.identity.is_some()
             && socket::identity(&bound.path) == bound.identity
@@ -86,16 +126,11 @@ impl Door {
     }
 }
 
-fn bind(path: &Path, mode: u32) -> Result<Bound, Errno> {
-    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+fn bind(path: &CStr, mode: u32) -> Result<(OwnedFd, Option<(u64, u64)>), Errno> {
     let listener = socket::bind_path(path, SockType::Stream, mode)?;
     sys::signal_when_readable(listener.as_fd())?;
     socket::start_listening(&listener)?;
-    Ok(Bound {
-        listener,
-        identity: socket::identity(&name),
-        path: name,
-    })
+    Ok((listener, socket::identity(path)))
 }
 
 fn reason(error: Errno) -> &'static str {

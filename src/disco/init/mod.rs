@@ -224,7 +224,8 @@ impl Init {
 
     /// Runs the agent until every rule is complete.
     fn configure(&mut self) -> Result<(), u8> {
-        self.door.open(&self.settings.status, self.is_pid_1);
+        self.door.prepare(&self.settings.status, self.is_pid_1);
+        self.door.open();
         self.start_agent();
         // An agent that hangs does not keep its own deadline.
         let limit = self.settings.deadline;
@@ -292,7 +293,9 @@ impl Init {
         if has_input || self.readiness.due.is_some() {
             self.listen();
         }
-        if has_input || self.door.due.is_some() {
+        if self.door.is_to_be_opened() {
+            self.door.open();
+        } else if self.door.listener().is_some() && (has_input || self.door.due.is_some()) {
             self.answer();
         }
     }

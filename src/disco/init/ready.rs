@@ -12,7 +12,7 @@ use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open, renameat};
@@ -238,16 +238,17 @@ fn bind(settings: &StatusSettings) -> Result<(OwnedFd, Option<CString>, OsString
     let name = format!("disco-notify.{pid}");
     for dir in DIRECTORIES.iter().map(Path::new).chain(beside) {
         let path: PathBuf = dir.join(&name);
-        match socket::bind_path(&path, SockType::Datagram, 0o666) {
-            Ok(socket) => {
-                let file = CString::new(path.as_os_str().as_bytes()).ok();
-                return Ok((socket, file, path.into()));
-            }
+        let Ok(file) = CString::new(path.as_os_str().as_bytes()) else {
+            continue;
+        };
+        match socket::bind_path(&file, SockType::Datagram, 0o666) {
+            Ok(socket) => return Ok((socket, Some(file), path.into())),
             Err(error) => debug!("no socket at {}: {}", path.display(), error.desc()),
         }
     }
     // A name is shared by all who share the network: it must be nobody else's.
-    let salt = std::process::id() ^ Instant::now().elapsed().subsec_nanos();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let salt = now.unwrap_or_default().as_nanos();
     let name = format!("{name}.{salt:x}");
     let socket = socket::bind_abstract(name.as_bytes(), SockType::Datagram)?;
     Ok((socket, None, format!("@{name}").into()))

@@ -287,7 +287,8 @@ impl Init {
             self.start_command();
         }
         // Beside the command, which need not wait for it.
-        self.door.open(&self.settings.status, self.is_pid_1);
+        let status = &self.settings.status;
+        self.door.open_beside_command(status, self.is_pid_1);
         sys::seal();
         if !self.may_start_again() {
             // The command has its own; a mount or a socket that init held could never be given up.
