@@ -357,6 +357,19 @@ fn a_socket_that_cannot_be_had_is_no_end() {
         .args(["sh", "-c", "exit 4"])
         .run();
     out.assert_code(4).assert_stderr_has("no status socket");
+    // Tried again when the command starts, and said once.
+    let (sandbox, cfg) = waiting();
+    sandbox.write("data.yaml", "db: {port: 1}\nweb: {}\n");
+    let out = Disco::new()
+        .cfg(cfg + "|disco.status=/nonexistent/s")
+        .args(["sh", "-c", "exit 5"])
+        .run();
+    let told = out
+        .assert_code(5)
+        .stderr
+        .matches("no status socket")
+        .count();
+    assert_eq!(told, 1, "{}", out.stderr);
 }
 
 /// `--explain` or `--health` with these settings.

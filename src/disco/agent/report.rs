@@ -175,7 +175,7 @@ pub struct Readers(Rc<()>);
 
 impl Readers {
     /// Ends a document that init has begun, and closes the connection. Waits for nobody: what a slow
-    /// reader does not take at once is a task's, for as long as [`PATIENCE`] lasts.
+    /// reader does not take at once is a task's, for two seconds.
     pub fn finish(&self, client: OwnedFd, members: &Map<String, Value>) {
         let members = members.iter();
         let mut text: String = members

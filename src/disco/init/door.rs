@@ -49,6 +49,8 @@ pub(super) struct Door {
     places: Vec<CString>,
     /// Whether it was asked for, and not only taken where it can be had.
     is_explicit: bool,
+    /// Whether it has been said that it cannot be had: a second attempt says nothing new.
+    is_told: bool,
     mode: u32,
     /// When to open it, or to go on where not all could be answered in one round.
     pub(super) due: Option<Instant>,
@@ -66,8 +68,8 @@ impl Door {
         }
     }
 
-    /// The same, if that was not done for the wait, and opens the socket: at once where it was asked for, else soon, since a command that
-    /// is over by then need not pay for it.
+    /// The same, unless the socket is open since the wait, and opens it: at once where it was asked for,
+    /// else soon, since a command that is over by then need not pay for it.
     pub(super) fn open_beside_command(&mut self, settings: &StatusSettings, is_pid_1: bool) {
         if self.bound.is_some() {
             return;
@@ -95,7 +97,8 @@ impl Door {
                     });
                     return;
                 }
-                Err(error) if self.is_explicit => {
+                Err(error) if self.is_explicit && !self.is_told => {
+                    self.is_told = true;
                     warn!("no status socket at {shown}: {}", reason(error));
                 }
                 Err(error) => debug!("no status socket at {shown}: {}", reason(error)),
@@ -145,10 +148,12 @@ impl Init {
     pub(super) fn answer(&mut self) {
         self.door.due = None;
         for _ in 0..AT_ONCE {
-            let Some(Ok(client)) = self.door.listener().map(socket::accept_now) else {
-                return;
-            };
-            self.answer_one(&client);
+            match self.door.listener().map(socket::accept_now) {
+                Some(Ok(client)) => self.answer_one(&client),
+                // Who has gone again hides nobody behind.
+                Some(Err(Errno::ECONNABORTED | Errno::EINTR)) => {}
+                _ => return,
+            }
         }
         // No signal will come for those who wait already.
         self.door.due = Some(Instant::now());
