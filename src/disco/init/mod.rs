@@ -113,7 +113,7 @@ pub fn run(
         Ok(context) => context,
         Err(problems) => return settings::refuse(&problems),
     };
-    let (readiness, address) = match Readiness::new(&settings.status) {
+    let (readiness, address) = match Readiness::new(&settings) {
         Ok(made) => made,
         Err(error) => {
             let message = format!("there is no socket to be had: {}", error.desc());

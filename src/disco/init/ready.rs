@@ -22,7 +22,7 @@ use nix::unistd::unlink;
 use tracing::{debug, warn};
 
 use super::{Init, leftovers};
-use crate::disco::settings::{Place, StatusSettings};
+use crate::disco::settings::{Place, Settings};
 use crate::sys::{self, socket};
 
 /// The variable by which a process learns where to say how it is (sd_notify(3)).
@@ -73,9 +73,10 @@ impl Readiness {
     ///
     /// # Errors
     /// Why there is no socket by which the command could ever say that it is ready.
-    pub(super) fn new(settings: &StatusSettings) -> Result<(Self, Option<OsString>), Errno> {
-        let file = settings.ready_file.as_deref().and_then(File::new);
-        let bound = settings.notify.then(|| Notify::new(settings)).transpose()?;
+    pub(super) fn new(settings: &Settings) -> Result<(Self, Option<OsString>), Errno> {
+        let file = settings.status.ready_file.as_deref().and_then(File::new);
+        let notify = settings.status.notify.then(|| Notify::new(settings));
+        let bound = notify.transpose()?;
         let (notify, address) = bound.unzip();
         let readiness = Self {
             file,
@@ -214,7 +215,7 @@ impl File {
 }
 
 impl Notify {
-    fn new(settings: &StatusSettings) -> Result<(Self, OsString), Errno> {
+    fn new(settings: &Settings) -> Result<(Self, OsString), Errno> {
         let (socket, path, address) = bind(settings)?;
         socket::ask_for_senders(&socket)?;
         sys::signal_when_readable(socket.as_fd())?;
@@ -227,16 +228,17 @@ impl Notify {
     }
 }
 
-/// A socket that whoever the command runs as can write to: in the first directory that can be had,
-/// else of an abstract name, which needs none.
-fn bind(settings: &StatusSettings) -> Result<(OwnedFd, Option<CString>, OsString), Errno> {
-    let beside = match &settings.place {
-        Place::At(path) => path.parent(),
-        Place::Auto | Place::Off => None,
+/// A socket that whoever the command runs as can write to: beside the status socket, unless another
+/// user has to get there, or in the first directory that can be had, else of an abstract name, which
+/// needs none.
+fn bind(settings: &Settings) -> Result<(OwnedFd, Option<CString>, OsString), Errno> {
+    let beside = match &settings.status.place {
+        Place::At(path) if settings.exec.user.is_none() => path.parent(),
+        _ => None,
     };
     let pid = sys::own_pid();
     let name = format!("disco-notify.{pid}");
-    for dir in DIRECTORIES.iter().map(Path::new).chain(beside) {
+    for dir in beside.into_iter().chain(DIRECTORIES.iter().map(Path::new)) {
         let path: PathBuf = dir.join(&name);
         let Ok(file) = CString::new(path.as_os_str().as_bytes()) else {
             continue;

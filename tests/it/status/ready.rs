@@ -159,6 +159,7 @@ fn the_socket_goes_with_disco_and_strangers_are_not_heard() {
     running.wait_stdout("telling");
     let socket = sandbox.path("s");
     let address = PathBuf::from(variable(&running, "NOTIFY_SOCKET").unwrap());
+    assert_eq!(address.parent(), Some(sandbox.dir()));
     assert_eq!(
         std::fs::metadata(&address).unwrap().permissions().mode() & 0o777,
         0o666
