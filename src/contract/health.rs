@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::line::{self, Line};
 use super::{duration, suggest};
 
 /// How long a probe may take where nobody says.
@@ -46,12 +47,6 @@ pub enum Check {
     Line(String),
 }
 
-/// What a shell would act on, so that a line that holds one is for a shell.
-const SHELL: &[char] = &[
-    '|', '&', ';', '<', '>', '(', ')', '$', '`', '\\', '"', '\'', '*', '?', '[', ']', '{', '}',
-    '~', '#', '!', '\n',
-];
-
 impl Check {
     /// Parses the text of a setting: a URL `http://…`, `https://…` or `tcp://…`, else a command.
     ///
@@ -63,7 +58,9 @@ impl Check {
             Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphabetic()) => Err(format!(
                 "`{scheme}` is no scheme of a probe; expected `http`, `https`, `tcp`, or a command"
             )),
-            _ => line(text),
+            _ => command(&Value::String(text.to_owned())).map_err(|_| {
+                "is no command; expected one, or `http://…`, `https://…`, `tcp://…`".to_owned()
+            }),
         }
     }
 }
@@ -140,44 +137,11 @@ fn limit(value: &Value) -> Result<Duration, String> {
     Ok(limit)
 }
 
-fn line(text: &str) -> Result<Check, String> {
-    if text.trim().is_empty() {
-        return Err(
-            "is empty; expected a command, or `http://…`, `https://…`, `tcp://…`".to_owned(),
-        );
-    }
-    Ok(if text.contains(SHELL) {
-        Check::Line(text.trim().to_owned())
-    } else {
-        Check::Command(split(text))
-    })
-}
-
-/// A line as it is run without a shell.
-#[must_use]
-pub fn split(line: &str) -> Vec<String> {
-    line.split_whitespace().map(str::to_owned).collect()
-}
-
 fn command(value: &Value) -> Result<Check, String> {
-    let expected = || "expected a command, as a string or a list of strings".to_owned();
-    match value {
-        Value::String(text) => line(text),
-        Value::Array(list) => {
-            let words: Option<Vec<String>> = list
-                .iter()
-                .map(|word| match word {
-                    Value::String(text) => Some(text.clone()),
-                    Value::Number(number) => Some(number.to_string()),
-                    _ => None,
-                })
-                .collect();
-            words
-                .filter(|words| words.first().is_some_and(|name| !name.is_empty()))
-                .map(Check::Command)
-                .ok_or_else(expected)
-        }
-        _ => Err(expected()),
+    match line::read(value) {
+        Some(Line::Words(words)) => Ok(Check::Command(words)),
+        Some(Line::Shell(line)) => Ok(Check::Line(line)),
+        None => Err("expected a command, as a string or a list of words".to_owned()),
     }
 }
 

@@ -5,7 +5,8 @@
 //! module of ours. Reading order: [`text`] turns bytes into a tree, [`tree`] merges and looks up,
 //! [`schema`] judges, [`rule`] says what happens then; [`manifest`] is the contract file; [`account`],
 //! [`capability`] and [`rlimit`] say whom a command runs as and within what, [`health`] how it is told
-//! to be well; [`json`] writes without memory; [`exit`], [`signal`], [`duration`], [`bytes`],
+//! to be well; [`line`] reads a
+//! command, [`json`] writes without memory; [`exit`], [`signal`], [`duration`], [`bytes`],
 //! [`quantity`], [`problem`] and [`report`] are the small vocabulary of all.
 
 pub mod account;
@@ -15,6 +16,7 @@ pub mod duration;
 pub mod exit;
 pub mod health;
 pub mod json;
+pub mod line;
 pub mod manifest;
 pub mod problem;
 pub mod quantity;

@@ -4,13 +4,16 @@
 //! Exits with 0 or 1 and nothing else: Docker keeps the other codes for itself.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::contract;
 use super::explain::ask::{self, Answer};
 use super::probe;
 use super::settings::Settings;
 use crate::contract::exit::UNHEALTHY;
+use crate::contract::health::{Check, TIMEOUT};
 
 /// Says on stdout whether all is well, and why not, and returns the exit code.
 #[must_use]
@@ -42,10 +45,23 @@ fn judge(settings: &Settings) -> Result<String, String> {
     let is_enough = |document: &Value| document["configured"] == true;
     let answer = ask::ask(&settings.status, is_enough).map_err(|silence| silence.to_string())?;
     of_document(&answer)?;
-    let Some(check) = &settings.status.health else {
-        return Ok("the command is ready".to_owned());
+    match own_probe(settings) {
+        Some((check, limit)) => probe::run(&check, limit),
+        None => Ok("the command is ready".to_owned()),
+    }
+}
+
+/// What is asked beside disco: as the settings have it, else as the contract does.
+fn own_probe(settings: &Settings) -> Option<(Check, Duration)> {
+    let status = &settings.status;
+    let (check, limit) = match &status.health {
+        Some(check) => (check.clone(), None),
+        None => {
+            let probe = contract::read(&settings.contract)?.health?;
+            (probe.check, probe.timeout)
+        }
     };
-    probe::run(check, settings.status.health_timeout)
+    Some((check, status.health_timeout.or(limit).unwrap_or(TIMEOUT)))
 }
 
 /// What disco itself says.

@@ -17,7 +17,8 @@ use std::time::Duration;
 use super::agent::http;
 use super::settings;
 use crate::contract::exit::Exit;
-use crate::contract::health::{self, Check};
+use crate::contract::health::Check;
+use crate::contract::line;
 use crate::sys;
 
 /// Longest head of an answer.
@@ -45,7 +46,7 @@ pub fn run(check: &Check, limit: Duration) -> Result<String, String> {
         Check::Line(line) if Path::new(SHELL).exists() => {
             program(&[SHELL.to_owned(), "-c".to_owned(), line], limit)
         }
-        Check::Line(line) => program(&health::split(&line), limit),
+        Check::Line(line) => program(&line::split(&line), limit),
     }
 }
 

@@ -2,6 +2,7 @@
 //! files of their own, and so have real containers.
 
 mod containers;
+mod contract;
 mod health;
 mod ready;
 

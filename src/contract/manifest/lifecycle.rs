@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::command::{read_flag, unknown_keys};
 use crate::contract::duration;
+use crate::contract::line::{self, Line};
 use crate::contract::report::{Node, Report};
 
 /// Default time limit of a hook.
@@ -99,76 +98,19 @@ impl Hook {
     }
 
     fn of(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let words = words(node.value);
-        if words.is_none() {
+        let line = line::read(node.value);
+        if line.is_none() {
             report.refuse(
                 &node.path,
                 "expected a program such as `./startup.sh`, or a list of it and its arguments",
             );
         }
-        let (argv, is_shell) = words?;
+        let line = line?;
         Some(Self {
-            argv,
-            is_shell,
+            is_shell: matches!(line, Line::Shell(_)),
+            argv: line.into_argv(),
             timeout: TIMEOUT,
             before: false,
         })
-    }
-}
-
-/// A command as users write it: a list is taken word by word; a line goes to the shell if it says
-/// anything that only a shell understands, else it is split at blanks, so that an image without a shell
-/// can have it. Also whether it goes to the shell. `None` for what is no command, or an empty one.
-#[must_use]
-pub fn words(value: &Value) -> Option<(Vec<String>, bool)> {
-    const SHELL: &[char] = &[
-        '|', '&', ';', '<', '>', '(', ')', '$', '`', '\\', '"', '\'', '*', '?', '[', ']', '#', '~',
-        '=', '%', '!', '{', '}', '\n',
-    ];
-    let (words, is_shell): (Vec<String>, bool) = match value {
-        Value::String(line) if line.trim().contains(SHELL) => {
-            let words = ["/bin/sh", "-c", line.trim()].map(str::to_owned);
-            (words.into(), true)
-        }
-        Value::String(line) => (line.split_whitespace().map(str::to_owned).collect(), false),
-        Value::Array(list) => {
-            let words = list.iter().map(crate::contract::report::scalar);
-            (words.collect::<Option<_>>()?, false)
-        }
-        _ => return None,
-    };
-    let has_program = words.first().is_some_and(|word| !word.is_empty());
-    let is_clean = words.iter().all(|word| !word.contains('\0'));
-    (has_program && is_clean).then_some((words, is_shell))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a90_a_line_goes_to_the_shell_only_where_it_needs_one() {
-        let argv = |value: Value| words(&value).map(|(words, _)| words);
-        let is_shell = |value: Value| words(&value).is_some_and(|(_, is_shell)| is_shell);
-        assert_eq!(argv(json!("./startup.sh")).unwrap(), ["./startup.sh"]);
-        assert_eq!(argv(json!(" ./a  b\tc ")).unwrap(), ["./a", "b", "c"]);
-        assert_eq!(argv(json!(["a b", 1, true])).unwrap(), ["a b", "1", "true"]);
-        assert_eq!(argv(json!("a && b")).unwrap(), ["/bin/sh", "-c", "a && b"]);
-        for line in ["A=b c", "a | b", "a 'b c'", "cd /x; y", "echo $X", "a\nb"] {
-            assert!(is_shell(json!(line)), "{line}");
-        }
-        assert!(!is_shell(json!("/bin/x --flag -v a.b:c,d@e+f^g")));
-        for nothing in [
-            json!(""),
-            json!("  "),
-            json!([]),
-            json!([""]),
-            json!([["a"]]),
-            json!(1),
-            json!(null),
-        ] {
-            assert_eq!(words(&nothing), None, "{nothing}");
-        }
     }
 }

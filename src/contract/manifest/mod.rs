@@ -30,9 +30,10 @@ use self::environment::Environment;
 use self::lifecycle::Lifecycle;
 use self::resources::{Port, Scale, System, Volume};
 use super::capability::List;
+use super::health::Probe;
 use super::problem::Problem;
 use super::report::{Node, Report};
-use super::text::{self, Format, Snippet};
+use super::text::{self, Format, Snippet, Step};
 
 /// What a container's contract says.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -57,6 +58,8 @@ pub struct Manifest {
     pub volumes: Vec<Volume>,
     /// What it listens on.
     pub ports: Vec<Port>,
+    /// How it is told to be well.
+    pub health: Option<Probe>,
     /// How many of it there are to be; nothing inside the container looks at this.
     pub scale: Option<Scale>,
 }
@@ -191,7 +194,26 @@ fn read(tree: &Value, report: &mut Report<'_>) -> Manifest {
         system: System::read(&root, report),
         volumes: resources::read_volumes(&root, report),
         ports: resources::read_ports(&root, report),
+        health: read_health(&root, report),
         scale: Scale::read(&root, report),
+    }
+}
+
+fn read_health(root: &Node<'_>, report: &mut Report<'_>) -> Option<Probe> {
+    let node = root.given("health")?;
+    match Probe::from_value(node.value) {
+        Ok(probe) => Some(probe),
+        Err((key, message)) => {
+            let below = key.split('.').filter(|part| !part.is_empty());
+            let path: Vec<_> = node
+                .path
+                .iter()
+                .copied()
+                .chain(below.map(Step::Key))
+                .collect();
+            report.refuse(&path, message);
+            None
+        }
     }
 }
 

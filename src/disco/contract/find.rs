@@ -32,27 +32,30 @@ pub(super) struct Baked {
     pub(super) entrypoint: Vec<String>,
 }
 
-/// The contract of this container, if it has one. Warns of what is odd about the file.
+/// The contract of this container, if it has one. Warns of what is odd about the file, if it is to.
 ///
 /// # Errors
 /// Every problem with the file.
-pub(super) fn find(settings: &ContractSettings) -> Result<Option<Manifest>, Vec<Problem>> {
+pub(super) fn find(
+    settings: &ContractSettings,
+    warns: bool,
+) -> Result<Option<Manifest>, Vec<Problem>> {
     match &settings.place {
         ContractPlace::Off => Ok(None),
         ContractPlace::File(file) => {
             let bytes = std::fs::read(file).map_err(|error| vec![unreadable(file, &error)])?;
-            parse(file, &bytes).map(Some)
+            parse(file, &bytes, warns).map(Some)
         }
         ContractPlace::Usual => {
             for file in candidates(NAME) {
                 if let Some(bytes) = read(&file)? {
-                    return parse(&file, &bytes).map(Some);
+                    return parse(&file, &bytes, warns).map(Some);
                 }
             }
             for file in LATER.into_iter().flat_map(candidates) {
                 // Nobody has named it: one that is something else's must not end this container.
                 if let Ok(Some(bytes)) = read(&file) {
-                    return Ok(fitting(&file, &bytes));
+                    return Ok(fitting(&file, &bytes, warns));
                 }
             }
             Ok(None)
@@ -81,17 +84,20 @@ fn unreadable(file: &Path, error: &std::io::Error) -> Problem {
     Problem::new(format!("cannot read the contract: {error}")).in_file(file)
 }
 
-fn parse(file: &Path, bytes: &[u8]) -> Result<Manifest, Vec<Problem>> {
+fn parse(file: &Path, bytes: &[u8], warns: bool) -> Result<Manifest, Vec<Problem>> {
     let parsed = manifest::parse(file, bytes)?;
-    for warning in &parsed.warnings {
+    for warning in parsed.warnings.iter().filter(|_| warns) {
         warn!("{warning}");
     }
     Ok(parsed.manifest)
 }
 
 /// A file of a later name, if it says what we understand.
-fn fitting(file: &Path, bytes: &[u8]) -> Option<Manifest> {
+fn fitting(file: &Path, bytes: &[u8], warns: bool) -> Option<Manifest> {
     let foreign = manifest::foreign_keys(bytes);
+    if !foreign.is_empty() && !warns {
+        return None;
+    }
     if !foreign.is_empty() {
         warn!(
             "{}: is of the Open Microservice format (`{}`) and not enforced; name it with `disco.contract` to have the rest of it enforced, or write an {NAME}",
@@ -100,8 +106,9 @@ fn fitting(file: &Path, bytes: &[u8]) -> Option<Manifest> {
         );
         return None;
     }
-    match parse(file, bytes) {
+    match parse(file, bytes, warns) {
         Ok(manifest) => Some(manifest),
+        Err(_) if !warns => None,
         Err(problems) => {
             for problem in problems {
                 warn!("{problem}");

@@ -70,7 +70,7 @@ pub enum Verdict {
 /// # Errors
 /// The exit code, after every problem has been told.
 pub fn load(settings: &ContractSettings) -> Result<Option<Manifest>, u8> {
-    find::find(settings).map_err(|problems| {
+    find::find(settings, true).map_err(|problems| {
         for problem in &problems {
             error!("{problem}");
         }
@@ -80,10 +80,17 @@ pub fn load(settings: &ContractSettings) -> Result<Option<Manifest>, u8> {
     })
 }
 
+/// The contract as far as it can be had, without a word: for those who ask beside a disco that runs,
+/// which has said it all.
+#[must_use]
+pub fn read(settings: &ContractSettings) -> Option<Manifest> {
+    find::find(settings, false).ok()?
+}
+
 /// The contract's answer to `--help`, if it has one.
 #[must_use]
 pub fn usage(settings: &ContractSettings) -> Option<String> {
-    let manifest = find::find(settings).ok()??;
+    let manifest = read(settings)?;
     let commands = manifest.commands.as_ref()?;
     (settings.calls != Calls::Free).then(|| container_usage(commands, &manifest))
 }

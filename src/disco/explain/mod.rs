@@ -9,11 +9,14 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::{error, info};
 
+use super::contract;
 use super::settings::{Settings, SourceSettings};
 use crate::contract::exit;
+use crate::contract::manifest::resources::Port;
+use crate::sys::proc;
 
 /// Explains, on stdout, and returns the exit code.
 #[must_use]
@@ -22,7 +25,11 @@ pub fn run(settings: &Settings, words: &[OsString], as_json: bool) -> u8 {
         return judge(settings, Some(Path::new(file)), as_json);
     }
     match ask::ask(&settings.status, |_| false) {
-        Ok(answer) => {
+        Ok(mut answer) => {
+            let ports = ports(settings);
+            if !ports.is_empty() {
+                answer.document["ports"] = ports.into();
+            }
             print(&answer.document, as_json);
             0
         }
@@ -35,6 +42,17 @@ pub fn run(settings: &Settings, words: &[OsString], as_json: bool) -> u8 {
             exit::UNAVAILABLE
         }
     }
+}
+
+/// The ports of the contract, and whether anybody listens: in a container that can be seen from here.
+fn ports(settings: &Settings) -> Vec<Value> {
+    let manifest = contract::read(&settings.contract);
+    let ports = manifest.into_iter().flat_map(|manifest| manifest.ports);
+    let tell = |port: Port| {
+        let listening = proc::is_listening(port.container, port.udp);
+        json!({"port": port.to_string(), "listening": listening})
+    };
+    ports.map(tell).collect()
 }
 
 fn can_be_judged(settings: &Settings) -> bool {

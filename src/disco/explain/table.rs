@@ -45,6 +45,20 @@ fn head(document: &Value, text: &mut String) {
     if let Some(status) = command.get("status") {
         rows.push(row("status", [&shown(status)]));
     }
+    let hooks = ["startup", "shutdown"].map(|which| (which, shown(&document["hooks"][which])));
+    let hooks = hooks
+        .iter()
+        .filter(|(_, state)| !matches!(state.as_str(), "none" | ""));
+    let hooks: Vec<String> = hooks
+        .map(|(which, state)| format!("{which} {state}"))
+        .collect();
+    if !hooks.is_empty() {
+        rows.push(row("hooks", [&hooks.join(", ")]));
+    }
+    let ports: Vec<String> = list(&document["ports"]).map(of_port).collect();
+    if !ports.is_empty() {
+        rows.push(row("ports", [&ports.join(", ")]));
+    }
     rows.push(row("agent", [&of_agent(agent)]));
     *text += &aligned(&rows, "");
 }
@@ -68,6 +82,15 @@ fn of_command(command: &Value) -> String {
         told.push(format!("ended before with {}{why}", shown(&last["status"])));
     }
     told.join(", ")
+}
+
+fn of_port(port: &Value) -> String {
+    let state = match port["listening"].as_bool() {
+        Some(true) => "listening",
+        Some(false) => "nobody listens",
+        None => "not known",
+    };
+    format!("{} {state}", shown(&port["port"]))
 }
 
 fn of_agent(agent: &Value) -> String {

@@ -16,6 +16,7 @@ use nix::sys::socket::SockType;
 use tracing::{debug, warn};
 
 use super::Init;
+use super::hooks::Which;
 use super::phase::Phase;
 use crate::contract::exit::Exit;
 use crate::contract::json::Buffer;
@@ -207,7 +208,9 @@ impl Init {
         }
         let _ = write!(
             to,
-            "}},\"agent\":{{\"pid\":{},\"state\":\"{}\"}}",
+            "}},\"hooks\":{{\"startup\":\"{}\",\"shutdown\":\"{}\"}},\"agent\":{{\"pid\":{},\"state\":\"{}\"}}",
+            self.hooks.state(Which::Startup).name(),
+            self.hooks.state(Which::Shutdown).name(),
             OrNull(self.keeper.pid()),
             self.keeper.state(),
         );

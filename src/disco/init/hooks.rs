@@ -5,6 +5,7 @@
 //! else: signals come from the same queue, other children are reaped meanwhile.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use super::command::{Command, Environment, Why};
 use super::context::{ExecContext, Failed};
 use super::follow::{Follow, Progress};
 use super::leftovers::Leftovers;
+use super::phase::Phase;
 use super::plan::Rest;
 use super::spawn::NOT_EXECUTED;
 use super::{Init, OWN};
@@ -29,10 +31,60 @@ use crate::sys::{self, Fork, Received};
 /// From TERM to KILL for a hook that is ended, at least.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Which of the two it is, for people.
-pub(super) type Which = &'static str;
-pub(super) const STARTUP: Which = "startup";
-pub(super) const SHUTDOWN: Which = "shutdown";
+/// Which of the two it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    Startup,
+    Shutdown,
+}
+
+impl Which {
+    /// Its name in the contract.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What has become of a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum State {
+    /// There is none.
+    #[default]
+    None,
+    /// Its time has not come.
+    Pending,
+    /// It runs.
+    Running,
+    /// It ended with 0.
+    Done,
+    /// It did not, or could not be run.
+    Failed,
+    /// It was ended by a stop.
+    Stopped,
+}
+
+impl State {
+    /// Its word in the status document.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
 
 /// A hook, ready to be run.
 struct Hook {
@@ -54,6 +106,7 @@ pub(super) struct Hooks {
     /// The hook that runs, and its last exit.
     pub(super) pid: Option<i32>,
     pub(super) ended: Option<Exit>,
+    states: [State; 2],
     /// What each has left behind may still print; to close its log would be to end it.
     follows: [Option<Follow>; 2],
 }
@@ -89,11 +142,27 @@ impl Hooks {
                 is_shell: hook.is_shell,
             })
         };
+        let pending = |hook: &Option<lifecycle::Hook>| match hook {
+            Some(_) => State::Pending,
+            None => State::None,
+        };
         Self {
-            startup: prepare(STARTUP, &duties.startup),
-            shutdown: prepare(SHUTDOWN, &duties.shutdown),
+            startup: prepare(Which::Startup, &duties.startup),
+            shutdown: prepare(Which::Shutdown, &duties.shutdown),
+            states: [pending(&duties.startup), pending(&duties.shutdown)],
             before: duties.shutdown.as_ref().is_some_and(|hook| hook.before),
             ..Self::default()
+        }
+    }
+
+    /// What has become of one.
+    pub(super) fn state(&self, which: Which) -> State {
+        self.states.get(which as usize).copied().unwrap_or_default()
+    }
+
+    fn set(&mut self, which: Which, state: State) {
+        if let Some(slot) = self.states.get_mut(which as usize) {
+            *slot = state;
         }
     }
 
@@ -136,6 +205,11 @@ impl Init {
             return Ok(());
         };
         self.hooks.begun = true;
+        self.phase = Phase::Startup;
+        if self.door.listener().is_none() {
+            self.door.prepare(&self.settings.status, self.is_pid_1);
+            self.door.open();
+        }
         match self.run_hook(hook) {
             Ok(()) => Ok(()),
             Err(Failure::Failed) => {
@@ -154,7 +228,11 @@ impl Init {
         };
         // There is nothing left to be kept alive, or it is kept alive without init's promise.
         sys::unseal();
+        let phase = std::mem::replace(&mut self.phase, Phase::Shutdown);
         let outcome = self.run_hook(hook);
+        if self.service.pid().is_some() {
+            self.phase = phase;
+        }
         if self.settings.plan.rest == Rest::Drain && self.service.pid().is_none() {
             self.drain();
             while self.hooks.follow().is_some() {}
@@ -177,7 +255,22 @@ impl Init {
         sys::seal();
     }
 
-    fn run_hook(&mut self, mut hook: Hook) -> Result<(), Failure> {
+    fn run_hook(&mut self, hook: Hook) -> Result<(), Failure> {
+        let which = hook.which;
+        self.hooks.set(which, State::Running);
+        let outcome = self.run_to_its_end(hook);
+        self.hooks.set(
+            which,
+            match outcome {
+                Ok(()) => State::Done,
+                Err(Failure::Failed) => State::Failed,
+                Err(Failure::Stopped(_)) => State::Stopped,
+            },
+        );
+        outcome
+    }
+
+    fn run_to_its_end(&mut self, mut hook: Hook) -> Result<(), Failure> {
         let which = hook.which;
         if let Err(failure) = hook.command.find() {
             error!(
@@ -196,7 +289,7 @@ impl Init {
         let outcome = self.wait_for_hook(&hook, &mut running);
         self.hooks.pid = None;
         if running.follow.turn() != Progress::Over
-            && let Some(slot) = self.hooks.follows.get_mut(usize::from(which == SHUTDOWN))
+            && let Some(slot) = self.hooks.follows.get_mut(which as usize)
         {
             *slot = Some(running.follow);
         }
@@ -220,6 +313,7 @@ impl Init {
             let news = self.look_after_children();
             self.keep(news);
             self.start_agent_if_due();
+            self.attend();
             if let Some(exit) = self.hooks.ended.take() {
                 while running.follow.turn() == Progress::More {}
                 return match why {
@@ -256,7 +350,15 @@ impl Init {
                 }
                 None => Some(limit),
             };
-            let until = if more { Some(now) } else { due };
+            let more = more.then_some(now);
+            let until = [
+                more,
+                due,
+                self.keeper.due(),
+                self.door.due,
+                self.readiness.due,
+            ];
+            let until = until.into_iter().flatten().min();
             let Ok(received) = self.wait(&signals, until) else {
                 // Without waiting there is no hook to wait for.
                 return Err(Failure::Failed);
@@ -265,8 +367,8 @@ impl Init {
             else {
                 continue;
             };
-            let may_end =
-                which == STARTUP || self.service.stopping && self.settings.plan.second_stop_kills;
+            let may_end = which == Which::Startup
+                || self.service.stopping && self.settings.plan.second_stop_kills;
             if !self.service.stopping {
                 self.service.ask_to_stop(&self.settings.plan, None);
             }
@@ -341,7 +443,7 @@ fn remedy(hook: &Hook, why: Why) -> &'static str {
 }
 
 fn start(command: &mut Command, which: Which, init: &Init) -> Result<Running, Errno> {
-    let (follow, output) = Follow::new(which)?;
+    let (follow, output) = Follow::new(which.name())?;
     let (report, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     match sys::fork()? {
         Fork::Parent(pid) => Ok(Running {

@@ -367,9 +367,11 @@ impl Init {
     /// and returns the code.
     fn end(&mut self, code: u8) -> u8 {
         self.readiness.end();
-        // From here on nobody would answer.
         self.phase = Phase::Shutdown;
-        self.door.close();
+        if !self.hooks.waits() {
+            // From here on nobody would answer.
+            self.door.close();
+        }
         // The agent takes the end of its link for what it is.
         self.keeper.let_go();
         let plan = &self.settings.plan;
@@ -384,6 +386,7 @@ impl Init {
         }
         let code = self.judge_result(code);
         let code = self.shut_down(code);
+        self.door.close();
         self.service.return_terminal();
         (self.settings.plan.speak)(&Event::Leaving { code });
         code

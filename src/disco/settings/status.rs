@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Section;
 use super::exec::octal;
-use crate::contract::health::{self, Check};
+use crate::contract::health::Check;
 
 /// The places of the status socket, the first that can be had.
 pub const PLACES: &[&str] = &["/run/disco.sock", "/dev/shm/disco.sock", "/tmp/disco.sock"];
@@ -35,8 +35,8 @@ pub struct StatusSettings {
     pub notify: bool,
     /// What `--health` asks beyond what init knows.
     pub health: Option<Check>,
-    /// How long that may take.
-    pub health_timeout: Duration,
+    /// How long that may take, if that is said here.
+    pub health_timeout: Option<Duration>,
 }
 
 impl StatusSettings {
@@ -87,9 +87,7 @@ pub(super) fn read(section: &Section<'_>) -> StatusSettings {
         notify: section.flag("notify", &[], false),
         health: section.parsed("health", Check::parse),
         // Without a limit an answer could take for ever.
-        health_timeout: section
-            .limit("health_timeout", None)
-            .unwrap_or(health::TIMEOUT),
+        health_timeout: section.limit("health_timeout", None),
     }
 }
 
@@ -109,7 +107,7 @@ mod tests {
         let status = checked("", &[]).unwrap().status;
         assert_eq!((status.place.clone(), status.mode), (Place::Auto, 0o600));
         assert_eq!((status.ready_file.clone(), status.notify), (None, false));
-        assert_eq!(status.health_timeout, Duration::from_secs(5));
+        assert_eq!(status.health_timeout, None);
         assert_eq!(status.paths().len(), 3);
     }
 
@@ -123,7 +121,7 @@ mod tests {
         assert_eq!(status.ready_file, Some("/r".into()));
         assert!(status.notify);
         assert!(matches!(status.health, Some(Check::Tcp { .. })));
-        assert_eq!(status.health_timeout, Duration::from_secs(2));
+        assert_eq!(status.health_timeout, Some(Duration::from_secs(2)));
         assert_eq!(
             checked("disco.status=off", &[])
                 .unwrap()

@@ -48,6 +48,16 @@ impl Output {
     }
 
     #[track_caller]
+    pub(crate) fn assert_stdout_has(&self, needle: &str) -> &Self {
+        assert!(
+            self.stdout.contains(needle),
+            "no {needle:?} on stdout; {}",
+            self.told()
+        );
+        self
+    }
+
+    #[track_caller]
     pub(crate) fn assert_stderr_has(&self, needle: &str) -> &Self {
         assert!(
             self.stderr.contains(needle),
