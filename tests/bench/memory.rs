@@ -9,6 +9,14 @@ use std::time::Duration;
 const SETTLE: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(5);
 
+/// A contract that asks for something of everything.
+const CONTRACT: &str = "
+commands: {sleep: {args: [{name: n, type: int, pattern: '^\\d+$', required: true}]}}
+env: {PATH: {pattern: '^\\S+$'}, OTHER: {required: false}}
+lifecycle: {startup: 'true', shutdown: 'true'}
+system: {memory: 1MB}
+";
+
 pub(crate) fn run() {
     let sandbox = Sandbox::new();
     let data = sandbox.write("data/n.yaml", "bench: {n: 1}\n");
@@ -33,7 +41,13 @@ pub(crate) fn run() {
     let mut watched: Vec<(String, Pid)> = Vec::new();
     let own = |subject: Subject, name: &str| subject.copied(sandbox.path(name));
     let alone = own(Subject::disco("disco", ""), "disco");
-    for subject in Subject::peers().chain([alone]) {
+    let contract = sandbox.write("asyncy.yml", CONTRACT);
+    let contract = format!("disco.contract={}", contract.display());
+    let held = own(
+        Subject::disco("disco with a contract", contract),
+        "disco-contract",
+    );
+    for subject in Subject::peers().chain([alone, held]) {
         let running = start(&subject);
         watched.push((subject.name.to_owned(), running.pid()));
         kept.push(running);

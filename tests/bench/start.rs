@@ -1,9 +1,16 @@
 //! Wall time of `INIT true`.
 
+use crate::support::Sandbox;
 use crate::tools::{Subject, interleaved, quantile, ratio, table, time};
 
 const ROUNDS: usize = 20;
 const RUNS: usize = 20;
+
+/// A contract to be held to, without hooks, which would be programs of their own to start.
+const CONTRACT: &str = "
+commands: {'true': {args: [n:int], kwargs: [{name: mode, enum: [a, b]}]}}
+env: {PATH: {pattern: '^/'}, OTHER: {type: int, required: false}}
+";
 
 pub(crate) fn run() {
     let subjects = [Subject::bare("nothing")]
@@ -14,6 +21,10 @@ pub(crate) fn run() {
     subjects.push(Subject::disco("disco supervising", "disco.mode=supervise"));
     measure("start: `INIT true` as a child", &subjects, &[]);
     subjects.pop();
+    let sandbox = Sandbox::new();
+    let contract = sandbox.write("asyncy.yml", CONTRACT);
+    let contract = format!("disco.contract={}", contract.display());
+    subjects.push(Subject::disco("disco with a contract", contract));
     let unshare = ["unshare", "--pid", "--fork", "--mount-proc"];
     measure(
         "start: `INIT true` as PID 1, unshare included",

@@ -583,7 +583,7 @@ fn a70_limits_of_a_container_are_seen_from_inside() {
         .assert_stderr_has("there is nothing at `/d`");
     let out = run(&["--memory=64m", "--cpus=1", "--tmpfs=/d"]);
     out.assert_stderr_lacks("WARN");
-    let out = run(&["--memory=64m", "--mount=type=volume,dst=/d,readonly"]);
+    let out = run(&["--memory=64m", "--tmpfs=/d:ro"]);
     out.assert_stderr_has("`/d` cannot be written to: it is mounted read-only");
 }
 

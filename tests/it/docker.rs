@@ -370,7 +370,7 @@ fn the_size_of_the_terminal_follows() {
     let follow = script(
         "trap 'echo told' WINCH
          for size; do until [ \"$(stty size)\" = \"$size\" ]; do :; done; echo is \"$size\"; done
-         read -r line",
+         until read -r line; do :; done", // which a later WINCH interrupts
     );
     let image = busybox().file("/bin/follow", follow, 0o755).build();
     let (container, mut terminal) = Container::of(&image)

@@ -92,6 +92,9 @@ struct Init {
     door: Door,
     readiness: Readiness,
     phase: Phase,
+    /// Whether the code that only the start took is to be given back before the next wait: as late as
+    /// can be, since what runs after that comes back.
+    is_to_rest: bool,
     /// Whether a descriptor of ours has something to read, or may have: a SIGIO stands for all.
     has_input: bool,
     /// Whether a SIGIO that a process sent was taken from the queue while there was no command; all
@@ -153,6 +156,7 @@ pub fn run(
         door: Door::default(),
         readiness,
         phase: Phase::Waiting,
+        is_to_rest: false,
         has_input: false,
         owes_sigio: false,
     };
@@ -263,6 +267,9 @@ impl Init {
     /// Without the call there is no init; a filter that forbids it is the end.
     fn wait(&mut self, set: &SignalSet, until: Option<Instant>) -> Result<Option<Received>, u8> {
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if std::mem::take(&mut self.is_to_rest) {
+            sys::release_code();
+        }
         match sys::wait_signal(set, timeout) {
             Ok(Some(received)) if received.number == libc::SIGCHLD => {
                 (self.settings.plan.speak)(&Event::Received(received));

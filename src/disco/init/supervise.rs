@@ -317,14 +317,14 @@ impl Init {
 
     /// Gives up what only the start took. Returns when to try again, if it is too early: as long as
     /// the command is not executed yet, a relative path may still have to be explained.
-    fn tidy(&self) -> Option<Instant> {
+    fn tidy(&mut self) -> Option<Instant> {
         if let State::Running(started) = &self.service.state
             && !started.is_executed()
         {
             return Some(Instant::now() + TIDY);
         }
         self.leave_directory();
-        sys::release_code();
+        self.is_to_rest = true;
         None
     }
 
