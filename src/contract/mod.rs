@@ -5,9 +5,8 @@
 //! module of ours. Reading order: [`text`] turns bytes into a tree, [`tree`] merges and looks up,
 //! [`schema`] judges, [`rule`] says what happens then; [`manifest`] is the contract file; [`account`],
 //! [`capability`] and [`rlimit`] say whom a command runs as and within what, [`health`] how it is told
-//! to be well; [`line`] reads a
-//! command, [`json`] writes without memory; [`exit`], [`signal`], [`duration`], [`bytes`],
-//! [`quantity`], [`problem`] and [`report`] are the small vocabulary of all.
+//! to be well; [`mod@line`] reads a command, [`json`] writes without memory; [`exit`], [`signal`],
+//! [`duration`], [`bytes`], [`quantity`], [`problem`] and [`report`] are the small vocabulary of all.
 
 pub mod account;
 pub mod bytes;

@@ -7,7 +7,7 @@
 //! that is taken; unknown keys are warnings. Numbers such as A-13 are those of the list in which the
 //! format's ambiguities are resolved.
 //!
-//! [`command`] and [`format`] declare calls, [`bind`] holds a call to them, [`usage`] describes them;
+//! [`command`] and [`mod@format`] declare calls, [`bind`] holds a call to them, [`usage`] describes them;
 //! [`environment`], [`lifecycle`] and [`resources`] are the other parts, [`shape`] is what values may
 //! be, and [`schema`] describes the file itself for editors.
 
