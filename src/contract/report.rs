@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::problem::Problem;
-use super::text::{self, Step};
+use super::text::{self, Format, Snippet, Step};
 
 /// Problems of a file that are told with their line: finding one means parsing the file again.
 const LOCATED: usize = 50;
@@ -17,7 +17,9 @@ pub struct Report<'a> {
     text: &'a str,
     /// These make the file unusable.
     pub problems: Vec<Problem>,
-    /// These do not.
+    /// These are most likely mistakes, and refused where there is time to mend them.
+    pub doubts: Vec<Problem>,
+    /// These are odd.
     pub warnings: Vec<Problem>,
 }
 
@@ -29,6 +31,7 @@ impl<'a> Report<'a> {
             file,
             text,
             problems: Vec::new(),
+            doubts: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -36,7 +39,8 @@ impl<'a> Report<'a> {
     /// A problem with what is at `path`, told with the line of that or of what it is missing from.
     #[must_use]
     pub fn problem(&self, path: &[Step<'_>], message: impl Into<String>) -> Problem {
-        let is_located = self.problems.len() + self.warnings.len() < LOCATED;
+        let told = self.problems.len() + self.doubts.len() + self.warnings.len();
+        let is_located = told < LOCATED;
         // A missing key has no line of its own; its parent has.
         let mut depths = (0..=path.len()).rev().filter(|_| is_located);
         let position = depths.find_map(|depth| text::locate(self.text, path.get(..depth)?));
@@ -47,10 +51,38 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// A scalar as it stands in the file: `3.10` is the number 3.1 by the time it is a value.
+    #[must_use]
+    pub fn written(&self, node: &Node<'_>) -> Option<String> {
+        let scalar = node.scalar()?;
+        if !node.value.is_number() {
+            return Some(scalar);
+        }
+        let source = text::locate(self.text, &node.path).and_then(|(line, column)| {
+            let line = self.text.lines().nth(line.checked_sub(1)?)?;
+            let start = line.char_indices().nth(column.checked_sub(1)?)?.0;
+            let rest = line.get(start..)?;
+            let end = rest.find([',', ']', '}', ' ', '\t', '#', '\r']);
+            rest.get(..end.unwrap_or(rest.len()))
+        });
+        // Where the place is not what it seems (an alias, a merged key) the number itself counts.
+        let is_it = |source: &&str| {
+            let read = text::parse(source.as_bytes(), Some(Format::Yaml), Snippet::Masked);
+            read.is_ok_and(|read| read.value == *node.value)
+        };
+        Some(source.filter(is_it).map_or(scalar, str::to_owned))
+    }
+
     /// Adds a problem.
     pub fn refuse(&mut self, path: &[Step<'_>], message: impl Into<String>) {
         let problem = self.problem(path, message);
         self.problems.push(problem);
+    }
+
+    /// Adds what is most likely a mistake.
+    pub fn doubt(&mut self, path: &[Step<'_>], message: impl Into<String>) {
+        let doubt = self.problem(path, message);
+        self.doubts.push(doubt);
     }
 
     /// Adds a warning.

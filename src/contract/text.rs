@@ -110,7 +110,28 @@ pub fn parse(bytes: &[u8], format: Option<Format>, snippet: Snippet) -> Result<D
 type Failure = (String, Option<(usize, usize)>);
 type Notes = RefCell<Vec<String>>;
 
+/// Flow collections nested deeper than this take the parser time that grows with the square.
+const MAX_NESTING: usize = 500;
+
+/// How deep the brackets of a text are nested, as far as they are closed in their order.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
 fn from_yaml(text: &str, notes: &Notes) -> Result<Value, Failure> {
+    if nesting(text) > MAX_NESTING {
+        let message = format!("is nested more than {MAX_NESTING} levels deep");
+        return Err((message, None));
+    }
     let mut merged: Option<Value> = None;
     let mut documents = 0;
     for document in serde_yaml::Deserializer::from_str(text) {

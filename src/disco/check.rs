@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::contract::{self, Located};
 use super::layers;
 use super::settings::Settings;
 use crate::contract::exit;
+use crate::contract::health::{Check, Probe};
 use crate::contract::manifest::Manifest;
 use crate::contract::problem::Problem;
+use crate::contract::report::Report;
+use crate::contract::text::Step;
 use crate::contract::text::count;
 use crate::disco::init::command::{Command, Environment};
 use crate::disco::init::context::{self, ExecContext};
@@ -21,7 +25,7 @@ const DOCKER_GRACE: Duration = Duration::from_secs(10);
 /// Checks rules, schemas, handlers, hooks and the command, logs all problems, and returns the exit code.
 /// What is wrong with the contract file itself has been told before.
 #[must_use]
-pub fn run(settings: &Settings, manifest: Option<&Manifest>, argv: &[OsString]) -> u8 {
+pub fn run(settings: &Settings, located: &Located, argv: &[OsString]) -> u8 {
     let (loaded, mut findings) = layers::load(&settings.path);
     let search = layers::search_path(&settings.path);
     for rule in &loaded.rules {
@@ -39,39 +43,28 @@ pub fn run(settings: &Settings, manifest: Option<&Manifest>, argv: &[OsString]) 
     let find = |argv: Vec<OsString>| {
         let workdir = settings.exec.workdir.as_deref();
         let command = Command::new(argv, ExecContext::default(), workdir, Environment::Own);
-        let found = command.find().map_err(|failure| failure.to_string());
-        found.err().map(Problem::new)
+        command.defect().map(Problem::new)
     };
     if !argv.is_empty() {
         findings.problems.extend(find(argv.to_vec()));
     }
-    if let Some(manifest) = manifest {
-        let hooks = &manifest.lifecycle;
-        for (key, hook) in [("startup", &hooks.startup), ("shutdown", &hooks.shutdown)] {
-            let Some(hook) = hook else { continue };
-            let problem = find(hook.argv.iter().map(OsString::from).collect());
-            findings.problems.extend(problem.map(|problem| {
-                let problem = problem.in_file(&manifest.file);
-                problem.at_key(format!("lifecycle.{key}"))
-            }));
-        }
-        if let Some(hook) = &hooks.shutdown
-            && hook.timeout > DOCKER_GRACE
-            && settings.plan.stop_timeout.is_none()
-        {
-            let message = format!(
-                "may take {:?}, and `docker stop` kills after {DOCKER_GRACE:?} by default: give it less (`timeout`), or the container more (`--stop-timeout`), and tell disco (`disco.runtime_grace`)",
-                hook.timeout
-            );
-            let problem = Problem::new(message).in_file(&manifest.file);
-            findings.warnings.push(problem.at_key("lifecycle.shutdown"));
-        }
+    findings.problems.extend(located.doubts.iter().cloned());
+    findings.warnings.extend(located.warnings.iter().cloned());
+    if let Some(manifest) = &located.manifest {
+        let mut report = Report::new(&manifest.file, &manifest.source);
+        check_programs(manifest, settings, &find, &mut report);
+        findings.problems.append(&mut report.problems);
+        findings.warnings.append(&mut report.warnings);
+        findings
+            .problems
+            .extend(contract::wrong_call(manifest, settings, argv));
     }
     // Whoever wants nothing configured needs no directory for it.
     if settings.has_own_path || !settings.sources.is_empty() {
         findings.problems.append(&mut findings.doubts);
     }
-    if loaded.rules.is_empty() && !settings.sources.is_empty() {
+    // Files that are there and wrong have been told.
+    if !layers::has_rules(&settings.path) && !settings.sources.is_empty() {
         findings.problems.push(layers::no_rules(&settings.path));
     }
     for warning in &findings.warnings {
@@ -91,5 +84,45 @@ pub fn run(settings: &Settings, manifest: Option<&Manifest>, argv: &[OsString]) 
     } else {
         error!("{}", count(findings.problems.len(), "problem"));
         exit::CONFIG
+    }
+}
+
+/// Looks for the programs that a contract names: hooks, and what tells that the command is well.
+fn check_programs(
+    manifest: &Manifest,
+    settings: &Settings,
+    find: &dyn Fn(Vec<OsString>) -> Option<Problem>,
+    report: &mut Report<'_>,
+) {
+    let hooks = &manifest.lifecycle;
+    for (key, hook) in [("startup", &hooks.startup), ("shutdown", &hooks.shutdown)] {
+        let Some(hook) = hook else { continue };
+        let path = [Step::Key("lifecycle"), Step::Key(key)];
+        if let Some(problem) = find(hook.argv.iter().map(OsString::from).collect()) {
+            report.refuse(&path, problem.message);
+        }
+    }
+    if let Some(Probe {
+        check: Check::Command(words),
+        ..
+    }) = &manifest.health
+        && let Some(problem) = find(words.iter().map(OsString::from).collect())
+    {
+        report.refuse(&[Step::Key("health")], problem.message);
+    }
+    if let Some(hook) = &hooks.shutdown
+        && hook.timeout > settings.plan.stop_timeout.unwrap_or(DOCKER_GRACE)
+    {
+        let message = match settings.plan.stop_timeout {
+            Some(limit) => format!(
+                "may take {:?}, and `disco.stop_timeout` or `disco.runtime_grace` leaves {limit:?} for the whole stop, of which it gets half at least: give it less (`timeout`), or the stop more",
+                hook.timeout
+            ),
+            None => format!(
+                "may take {:?}, and `docker stop` kills after {DOCKER_GRACE:?} by default: give it less (`timeout`), or the container more (`--stop-timeout`), and tell disco (`disco.runtime_grace`)",
+                hook.timeout
+            ),
+        };
+        report.warn(&[Step::Key("lifecycle"), Step::Key("shutdown")], message);
     }
 }

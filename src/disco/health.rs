@@ -68,6 +68,12 @@ fn own_probe(settings: &Settings) -> Option<(Check, Duration)> {
 fn of_document(Answer { document, .. }: &Answer) -> Result<(), String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let command = &document["command"];
+    // While a hook runs that is what matters, whatever the command does.
+    match document["phase"].as_str() {
+        Some("startup") => return Err("the startup hook is running".to_owned()),
+        Some("shutdown") => return Err("the container is shutting down".to_owned()),
+        _ => {}
+    }
     if document["configured"] != true {
         let reason = text(&document["waiting_for"][0]);
         return Err(if reason.is_empty() {
@@ -86,7 +92,9 @@ fn of_document(Answer { document, .. }: &Answer) -> Result<(), String> {
         "running" if document["ready"] == true => Ok(()),
         "running" => Err(match command["status"].as_str() {
             Some(status) => format!("the command is not ready: {status}"),
-            None => "the command is not ready".to_owned(),
+            None => {
+                "the command is not ready; with `disco.notify` it says so by READY=1".to_owned()
+            }
         }),
         phase => Err(format!("the container is {phase}")),
     }
@@ -114,7 +122,12 @@ mod tests {
                 json!("restarting"),
                 "the command does not run: restarting",
             ),
-            ("/ready", json!(false), "the command is not ready"),
+            (
+                "/ready",
+                json!(false),
+                "the command is not ready; with `disco.notify` it says so by READY=1",
+            ),
+            ("/phase", json!("startup"), "the startup hook is running"),
             ("/phase", json!("stopping"), "the container is stopping"),
         ] {
             let mut document = whole.clone();

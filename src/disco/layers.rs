@@ -326,7 +326,7 @@ pub enum NoHandler {
     NotFound,
     /// It is there, but may not be executed.
     NotExecutable(PathBuf),
-    /// It is a script for an interpreter that is not there: the script, and the interpreter.
+    /// It is a script for an interpreter that is not there: the script, and why, as a sentence's end.
     NoInterpreter(PathBuf, String),
 }
 
@@ -362,11 +362,9 @@ pub fn find_handler(rule: &Rule, path: &[PathBuf], search: &OsStr) -> Result<Pat
             continue;
         }
         if access(&candidate, AccessFlags::X_OK).is_ok() {
-            return match interpreter(&candidate) {
-                Some(name) if !Path::new(&name).exists() => {
-                    Err(NoHandler::NoInterpreter(candidate, name))
-                }
-                _ => Ok(candidate),
+            return match missing_interpreter(&candidate) {
+                Some(cause) => Err(NoHandler::NoInterpreter(candidate, cause)),
+                None => Ok(candidate),
             };
         }
         if outcome == NoHandler::NotFound {
@@ -374,6 +372,21 @@ pub fn find_handler(rule: &Rule, path: &[PathBuf], search: &OsStr) -> Result<Pat
         }
     }
     Err(outcome)
+}
+
+/// Why a script cannot be started although it may be: its interpreter is not there.
+#[must_use]
+pub fn missing_interpreter(script: &Path) -> Option<String> {
+    let name = interpreter(script)?;
+    if Path::new(&name).exists() {
+        return None;
+    }
+    Some(match name.strip_suffix('\r') {
+        Some(_) => {
+            "its first line ends with a carriage return; save it with Unix line ends".to_owned()
+        }
+        None => format!("`{name}`, the interpreter in its first line, is not in this image"),
+    })
 }
 
 /// The interpreter that the first line of a script names.
@@ -409,19 +422,8 @@ pub fn no_handler(rule: &Rule, why: &NoHandler, path: &[PathBuf]) -> String {
                 super::settings::join_path(path).display()
             )
         }
-        NoHandler::NoInterpreter(file, interpreter) => {
-            let (file, cause) = (
-                file.display(),
-                match interpreter.strip_suffix('\r') {
-                    Some(_) => {
-                        "its first line ends with a carriage return; save it with Unix line ends"
-                            .to_owned()
-                    }
-                    None => format!(
-                        "`{interpreter}`, the interpreter in its first line, is not in this image"
-                    ),
-                },
-            );
+        NoHandler::NoInterpreter(file, cause) => {
+            let file = file.display();
             format!("Handler: {name} cannot be started: {file}: {cause}")
         }
         NoHandler::NotExecutable(file) => {

@@ -37,7 +37,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::time::Instant;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use self::cli::{Action, Arguments};
 use self::contract::{Duties, Verdict};
@@ -105,31 +105,50 @@ pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
         }
         _ => {}
     }
-    let manifest = match contract::load(&settings.contract) {
-        Ok(manifest) => manifest,
+    let located = match contract::load(&settings.contract) {
+        Ok(located) => located,
         Err(code) => return code,
     };
     if arguments.action == Action::Check {
-        return check::run(&settings, manifest.as_ref(), &arguments.command);
+        return check::run(&settings, &located, &arguments.command);
     }
-    let mut words = arguments.command;
-    let mut duties = Duties::default();
-    if let Some(manifest) = manifest {
-        match contract::enforce(&manifest, &mut settings, words) {
-            Verdict::Run(argv, wanted) => (words, duties) = (argv, *wanted),
-            Verdict::Usage(text) => return print(&text),
-            Verdict::End(code, usage, last) => {
-                complain(&usage);
-                error!("{last}");
-                return code;
-            }
+    let (words, duties) = match contract::enforce(&located, &mut settings, arguments.command) {
+        Verdict::Run(words, mut duties) => {
+            leave_to_pid_1(&mut settings, &mut duties);
+            (words, *duties)
         }
-    }
+        Verdict::Usage(text) => return print(&text),
+        Verdict::End(code, usage, last) => {
+            match settings.log_format {
+                log::Format::Text => complain(&usage),
+                // Every line there is an event.
+                log::Format::Json if usage.is_empty() => {}
+                log::Format::Json => error!("{usage}"),
+            }
+            error!("{last}");
+            return code;
+        }
+    };
     if words.is_empty() {
         error!("no command given; expected disco [OPTIONS] COMMAND [ARGUMENTS...]");
         return exit::USAGE;
     }
     init::run(settings, words, duties, inherited, started)
+}
+
+/// A disco that somebody runs inside a container of disco's (`docker exec … disco …`) is no second life of
+/// that container: what is done once for it has been done, or is not this one's to undo.
+fn leave_to_pid_1(settings: &mut Settings, duties: &mut Duties) {
+    let has_any = duties.startup.is_some()
+        || duties.shutdown.is_some()
+        || settings.status.ready_file.is_some();
+    if has_any && crate::sys::own_pid() != 1 && crate::sys::proc::runs_this_program(1) {
+        warn!(
+            "PID 1 of this container is disco: its hooks and its `disco.ready_file` are left to it"
+        );
+        (duties.startup, duties.shutdown) = (None, None);
+        settings.status.ready_file = None;
+    }
 }
 
 /// What `--help` prints: how the container is called, where its contract says that, else disco's own

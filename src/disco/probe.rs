@@ -64,7 +64,9 @@ fn within<T: Send + 'static>(
 }
 
 fn too_late(limit: Duration) -> String {
-    format!("no answer from the probe in {limit:?}, the limit set by `disco.health_timeout`")
+    format!(
+        "no answer from the probe in {limit:?}, the limit set by `disco.health_timeout` or by the contract"
+    )
 }
 
 fn connect(host: &str, port: u16) -> Result<TcpStream, String> {

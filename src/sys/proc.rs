@@ -99,6 +99,18 @@ fn is_of_port(line: &[u8], port: u16, udp: bool) -> bool {
     local == Some(port) && (udp || fields.nth(1) == Some("0A"))
 }
 
+/// Whether a process runs the same program as this one. False where that cannot be seen.
+#[must_use]
+pub fn runs_this_program(pid: i32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = |path: String| {
+        let about = std::fs::metadata(path).ok()?;
+        Some((about.dev(), about.ino()))
+    };
+    let own = file("/proc/self/exe".to_owned());
+    own.is_some() && own == file(format!("/proc/{pid}/exe"))
+}
+
 /// The parent of a process, or `None` when it is gone or hidden.
 #[must_use]
 pub fn parent_of(pid: i32) -> Option<i32> {

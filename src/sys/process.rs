@@ -253,6 +253,16 @@ pub fn set_apart(command: &mut tokio::process::Command) {
     unsafe { command.pre_exec(arrange) };
 }
 
+/// Leaves the mounts of others: what is mounted from here on is mounted in this process and its children
+/// only, as far as they are not told to share it still.
+///
+/// # Errors
+/// EPERM without `CAP_SYS_ADMIN`.
+pub fn leave_mounts() -> Result<(), Errno> {
+    // SAFETY: takes a number; a process with one thread, as init has, loses nothing that it shares.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })
+}
+
 /// Ends the process at once: no destructors, no buffers.
 pub fn exit_now(code: u8) -> ! {
     // SAFETY: ends the process.

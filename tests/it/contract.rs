@@ -1,6 +1,7 @@
 //! The contract file as it is held to at the start: found, called, given variables, confined. Numbers
 //! are those of the list of the contract format.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::support::{Container, Disco, Image, Sandbox, dist_bin, is_root};
@@ -62,7 +63,7 @@ fn a5_a_wrong_call_is_told_all_that_is_wrong_and_how_it_is_done() {
         .run();
     out.assert_code(64)
         .assert_stdout("")
-        .assert_stderr_has("`echo`: unknown option `--lood`; did you mean `loud`?")
+        .assert_stderr_has("`echo`: unknown option `--lood`; did you mean `--loud`?")
         .assert_stderr_has("`echo`: argument `n` must be a whole number")
         .assert_stderr_has("`echo`: option `--block` must be JSON")
         .assert_stderr_has("\nUsage: docker run IMAGE echo <what> [n] [--loud] [--block JSON]\n")
@@ -76,7 +77,9 @@ fn a5_a_wrong_call_is_told_all_that_is_wrong_and_how_it_is_done() {
     );
     let out = disco.clone().args(["ehco"]).run();
     out.assert_code(64)
-        .assert_stderr_has("`ehco` is no command of this container; did you mean `echo`?")
+        .assert_stderr_has(
+            "`ehco` is no command of this container; expected one of echo; did you mean `echo`?",
+        )
         .assert_stderr_has("Usage: docker run IMAGE COMMAND [ARGUMENTS...]");
     // Nothing at all is no call either.
     disco
@@ -141,7 +144,7 @@ fn a3_what_is_no_command_of_the_contract_can_be_allowed() {
         .run()
         .assert_code(0)
         .assert_stdout("free\n")
-        .assert_stderr_has("neither `sh` nor `echo free` is a command");
+        .assert_stderr_has("neither `sh` nor `-c` is a command");
     disco
         .cfg("disco.entrypoint=sh -c")
         .args(["sh", "-c", "echo", "x"])
@@ -177,7 +180,7 @@ lifecycle: {startup: touch ran}
             .lines()
             .last()
             .unwrap()
-            .ends_with("Unable to configure container: 3 problems with the contract")
+            .ends_with("3 problems with its environment or its contract")
     );
     assert!(!sandbox.path("ran").exists());
 }
@@ -352,7 +355,9 @@ fn check_looks_at_the_contract_and_its_hooks() {
     sandbox.handler("up.sh", "#!/bin/sh\n");
     let out = disco.clone().args(["--check", "true"]).run();
     out.assert_code(78)
-        .assert_stderr_has("asyncy.yml: `lifecycle.shutdown`: command `./down.sh` does not exist")
+        .assert_stderr_has(
+            "asyncy.yml:1:41: `lifecycle.shutdown`: command `./down.sh` does not exist",
+        )
         .assert_stderr_has("may take 60s, and `docker stop` kills after 10s")
         .assert_stderr_has("1 problem");
     sandbox.handler("down.sh", "#!/bin/sh\n");
@@ -413,7 +418,7 @@ fn a100_the_command_keeps_what_is_listed_and_nothing_else() {
         .args(["true"])
         .run()
         .assert_code(78)
-        .assert_stderr_has("asyncy.yml: `cap`: cannot add CAP_CHOWN");
+        .assert_stderr_has("asyncy.yml:1:6: `cap`: cannot add CAP_CHOWN");
     // Without the right to drop there is nothing that could be got from what is not dropped.
     let (_sandbox, disco) = with("cap: []");
     disco
@@ -447,7 +452,7 @@ fn a70_a40_what_is_less_than_was_asked_for_is_told() {
         .arg("true")
         .run()
         .assert_code(78)
-        .assert_stderr_has("3 problems with the contract");
+        .assert_stderr_has("3 problems with its environment or its contract");
     let (_sandbox, disco) = with("system: {memory: 1MB, cpu: 10m, gpu: 0, enforce: fail}");
     disco
         .arg("true")
@@ -618,4 +623,196 @@ fn the_example_does_what_it_says() {
         .run()
         .assert_code(0)
         .assert_stderr_lacks("WARN");
+}
+
+#[test]
+fn a_contract_that_lies_around_is_believed_if_nobody_less_can_have_written_it() {
+    if !is_root("files of others") {
+        return;
+    }
+    let (sandbox, disco) = with("env: {NEEDED: }");
+    let file = sandbox.path("asyncy.yml");
+    let run = || disco.clone().arg("true").run();
+    run().assert_code(78);
+    let someone = nix::unistd::Uid::from_raw(4242);
+    for path in [file.as_path(), sandbox.dir()] {
+        nix::unistd::chown(path, Some(someone), None).unwrap();
+        run()
+            .assert_code(0)
+            .assert_stderr_has("WARN  disco: asyncy.yml: is ignored: it or its directory belongs to user 4242, and hooks run as this user");
+        nix::unistd::chown(path, Some(nix::unistd::Uid::from_raw(0)), None).unwrap();
+    }
+    let mode = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(&file, mode(0o646)).unwrap();
+    run()
+        .assert_code(0)
+        .assert_stderr_has("can be written to by others");
+    // Who names it, means it.
+    let cfg = format!("disco.contract={}", file.display());
+    disco.clone().cfg(cfg).arg("true").run().assert_code(78);
+    std::fs::set_permissions(&file, mode(0o644)).unwrap();
+    run().assert_code(78);
+}
+
+#[test]
+fn what_is_no_file_or_may_not_be_looked_at_is_no_contract() {
+    let (sandbox, disco) = with("");
+    std::fs::remove_file(sandbox.path("asyncy.yml")).unwrap();
+    std::fs::create_dir(sandbox.path("asyncy.yml")).unwrap();
+    disco.clone().arg("true").run().assert_code(0);
+    std::fs::remove_dir(sandbox.path("asyncy.yml")).unwrap();
+    nix::unistd::mkfifo(&sandbox.path("asyncy.yml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    disco.arg("true").run().assert_code(0);
+    if !is_root("directories of others") {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let closed = sandbox.path("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+    Disco::new()
+        .cwd(&closed)
+        .inside([
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+        ])
+        .arg("true")
+        .run()
+        .assert_code(0);
+}
+
+#[test]
+fn everything_that_is_to_run_is_looked_for_before_anything_runs() {
+    let (sandbox, disco) = with("lifecycle: {startup: touch ran, shutdown: ./none.sh}");
+    disco
+        .clone()
+        .arg("serv")
+        .run()
+        .assert_code(127)
+        .assert_stderr_has("the shutdown hook cannot be run: command `./none.sh` does not exist")
+        .assert_stderr_has("command `serv` is not on PATH");
+    disco.clone().arg("true").run().assert_code(70);
+    sandbox.handler("none.sh", "#!/none/such\r\n");
+    disco
+        .clone()
+        .arg("true")
+        .run()
+        .assert_code(70)
+        .assert_stderr_has("its first line ends with a carriage return");
+    assert!(!sandbox.path("ran").exists());
+    // The check of an image finds the same.
+    disco
+        .args(["--check", "true"])
+        .run()
+        .assert_code(78)
+        .assert_stderr_has("`lifecycle.shutdown`: `./none.sh` cannot be started");
+}
+
+#[test]
+fn check_refuses_what_a_start_only_warns_of() {
+    let (sandbox, disco) = with("comands: {go: }\nhealth: [/none/such]\n");
+    let check = disco.clone().args(["--check", "true"]).run();
+    check
+        .assert_code(78)
+        .assert_stderr_has("ERROR disco: asyncy.yml:1:10: `comands`: unknown key")
+        .assert_stderr_has("asyncy.yml:2:9: `health`: command `/none/such` does not exist")
+        .assert_stderr_has("2 problems");
+    sandbox.write("asyncy.yml", "commands: {echo: {args: [n:int]}}\nzzz: 1\n");
+    disco
+        .clone()
+        .args(["--check", "echo", "x"])
+        .run()
+        .assert_code(78)
+        .assert_stderr_has("`echo`: argument `n`");
+    // A program alone may be what the image runs before the words of a caller.
+    disco.args(["--check", "/bin/true"]).run().assert_code(0);
+}
+
+#[test]
+fn a_wrong_call_is_an_event_where_every_line_is_one() {
+    let (_sandbox, disco) = with(ECHO);
+    let out = disco.cfg("disco.log_format=json").arg("ehco").run();
+    out.assert_code(64).assert_stdout("");
+    for line in out.stderr.lines() {
+        serde_json::from_str::<serde_json::Value>(line)
+            .unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+    assert!(out.stderr.contains("Usage: docker run IMAGE COMMAND"));
+}
+
+#[test]
+fn a100_whoever_runs_the_container_has_the_last_word() {
+    if !is_root("capabilities") {
+        return;
+    }
+    for (cap, cfg, held) in [
+        (
+            "[chown, sys_admin]",
+            "disco.cap_drop=sys_admin",
+            "0000000000000001",
+        ),
+        ("[all]", "disco.cap_drop=ALL", "0000000000000000"),
+        ("[chown]", "disco.cap_add=kill", "0000000000000021"),
+    ] {
+        let (_sandbox, disco) = with(&format!("cap: {cap}"));
+        let out = disco
+            .cfg(cfg)
+            .args(["grep", "CapBnd", "/proc/self/status"])
+            .run();
+        out.assert_stdout(&format!("CapBnd:\t{held}\n"));
+    }
+    let (_sandbox, disco) = with("cap: [chown]");
+    disco
+        .inside([
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+        ])
+        .arg("true")
+        .run()
+        .assert_code(78)
+        .assert_stderr_has("let disco become the user (`disco.user=65534`), who then keeps it");
+    let (_sandbox, disco) = with("cap: [chown]");
+    disco
+        .cfg("disco.user=65534")
+        .args(["grep", "CapEff", "/proc/self/status"])
+        .run()
+        .assert_stdout("CapEff:\t0000000000000001\n");
+}
+
+#[test]
+fn a42_a_remount_keeps_what_else_is_said_and_touches_no_other_namespace() {
+    if !is_root("mounts") {
+        return;
+    }
+    let (sandbox, disco) = with("");
+    let dest = sandbox.path("data");
+    std::fs::create_dir(&dest).unwrap();
+    let dest = dest.display();
+    sandbox.write(
+        "asyncy.yml",
+        format!("volumes: {{data: {{dest: {dest}, mode: ro}}}}"),
+    );
+    let mount = format!("mount -t tmpfs -o nosuid,nodev,noexec none {dest}");
+    let out = disco
+        .clone()
+        .pid1()
+        .prepared(&mount)
+        .args(["grep", &dest.to_string(), "/proc/self/mountinfo"])
+        .run();
+    out.assert_code(0)
+        .assert_stdout_has(" ro,nosuid,nodev,noexec");
+    // As PID 1 of a namespace whose mounts are others', too.
+    let script = format!("{mount}; unshare --pid --fork \"$@\"; touch {dest}/x && echo still mine");
+    Disco::new()
+        .bin("unshare")
+        .cwd(sandbox.dir())
+        .args(["--mount", "sh", "-c", &script, "sh"])
+        .arg(crate::support::disco_bin())
+        .args(["sh", "-c", &format!("touch {dest}/x || echo not here")])
+        .run()
+        .assert_stdout("not here\nstill mine\n");
 }

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 
-use crate::support::{Container, Disco, Image, Running, Sandbox, dist_bin};
+use crate::support::{
+    Container, DEADLINE, Disco, Image, Running, Sandbox, dist_bin, proc, wait_for,
+};
 
 /// A directory with this contract, and a disco in it, as a child or as PID 1.
 fn with(contract: &str, pid1: bool) -> (Sandbox, Disco) {
@@ -97,25 +99,25 @@ fn a90_a_hook_that_cannot_be_run_says_why() {
         ),
         (
             "./badly",
-            "is there, but the interpreter or loader that it names is not",
+            "`./badly` cannot be started: `/none/such`, the interpreter in its first line, is not in this image",
         ),
     ] {
         let (sandbox, disco) = with(&format!("lifecycle: {{startup: {hook}}}"), false);
         sandbox.handler("badly", "#!/none/such\n");
+        let told = format!("the startup hook cannot be run: {told}");
         disco
             .arg("true")
             .run()
             .assert_code(70)
-            .assert_stderr_has(&format!(
-                "the startup hook cannot be run: {}",
-                if told.starts_with("is there") {
-                    "cannot execute `./badly`: it "
-                } else {
-                    ""
-                }
-            ))
-            .assert_stderr_has(told);
+            .assert_stderr_has(&told);
     }
+    // What goes missing later is told as well.
+    let (_sandbox, disco) = with("lifecycle: {shutdown: ./note down}", false);
+    disco
+        .args(["rm", "note"])
+        .run()
+        .assert_code(70)
+        .assert_stderr_has("the shutdown hook cannot be run: command `./note` does not exist");
 }
 
 #[test]
@@ -190,7 +192,7 @@ fn a90_a_stop_in_each_phase_shuts_down_what_was_begun() {
         }
         let (sandbox, running) = started("command", pid1);
         running.wait_stderr("Exec [");
-        crate::support::wait_for("the command", Duration::from_secs(20), || {
+        wait_for("the command", Duration::from_secs(20), || {
             sandbox.read("notes").contains("ran").then_some(())
         });
         running.signal(Signal::SIGTERM);
@@ -199,12 +201,12 @@ fn a90_a_stop_in_each_phase_shuts_down_what_was_begun() {
 
         // A second stop while the shutdown hook runs does not cut it short.
         let (sandbox, running) = started("shutdown", pid1);
-        crate::support::wait_for("the command", Duration::from_secs(20), || {
+        wait_for("the command", Duration::from_secs(20), || {
             let notes = std::fs::read_to_string(sandbox.path("notes")).unwrap_or_default();
             notes.contains("ran").then_some(())
         });
         running.signal(Signal::SIGTERM);
-        crate::support::wait_for("the hook", Duration::from_secs(20), || {
+        wait_for("the hook", Duration::from_secs(20), || {
             sandbox.read("notes").contains("down").then_some(())
         });
         running.signal(Signal::SIGTERM);
@@ -413,4 +415,211 @@ fn a90_docker_stop_runs_the_shutdown_hook() {
         "{}",
         container.logs()
     );
+}
+
+#[test]
+fn a90_a_command_that_ends_beside_a_silent_hook_is_not_waited_for() {
+    for pid1 in [false, true] {
+        let (sandbox, disco) = with(
+            "lifecycle: {shutdown: {command: 'exec >/dev/null 2>&1; ./note down; until test -e go; do sleep 0.02; done', before: true}}",
+            pid1,
+        );
+        let running = disco
+            .args([
+                "sh",
+                "-c",
+                "trap 'exit 6' USR1; echo up; while :; do sleep 0.02; done",
+            ])
+            .spawn();
+        running.wait_stdout("up");
+        running.signal(Signal::SIGTERM);
+        sandbox.wait_file("notes");
+        kill(running.child("sh"), Signal::SIGUSR1).unwrap();
+        let shell = running.child("sh");
+        wait_for("the command to end", DEADLINE, || {
+            (!proc::is_alive(shell)).then_some(())
+        });
+        sandbox.write("go", "");
+        let out = running.wait();
+        out.assert_code(6).assert_stderr_lacks("without a status");
+    }
+}
+
+#[test]
+fn a90_a_failed_hook_before_the_stop_counts_as_one_after_it() {
+    for (status, code) in [(0, 70), (4, 4)] {
+        let (_sandbox, disco) = with(
+            "lifecycle: {shutdown: {command: 'exit 3;', before: true}}",
+            true,
+        );
+        let script = format!("trap 'exit {status}' TERM; echo up; while :; do sleep 0.02; done");
+        let running = disco.args(["sh", "-c", &script]).spawn();
+        running.wait_stdout("up");
+        running.signal(Signal::SIGTERM);
+        let out = running.wait();
+        out.assert_code(code);
+        if code == 70 {
+            assert!(
+                out.stderr
+                    .trim_end()
+                    .ends_with("leaving with 70: the shutdown hook failed"),
+                "{}",
+                out.stderr
+            );
+        }
+    }
+}
+
+#[test]
+fn a90_hook_and_command_share_the_time_to_stop() {
+    // Before the stop: the command still gets TERM and the time for it.
+    let (sandbox, disco) = with(
+        "lifecycle: {shutdown: {command: 'sleep 1000', before: true}}",
+        true,
+    );
+    let script =
+        "trap 'sleep 0.2; ./note flushed; exit 0' TERM; echo up; while :; do sleep 0.02; done";
+    let running = disco
+        .cfg("disco.stop_timeout=3s")
+        .args(["sh", "-c", script])
+        .spawn();
+    running.wait_stdout("up");
+    running.signal(Signal::SIGTERM);
+    let out = running.wait();
+    out.assert_code(70);
+    assert_eq!(sandbox.read("notes"), "flushed\n");
+    assert!(out.elapsed < Duration::from_secs(8), "{:?}", out.elapsed);
+    // After it: a command that hears nothing leaves the hook its share.
+    let (sandbox, disco) = with(
+        "lifecycle: {shutdown: {command: ./note down, timeout: 1s}}",
+        true,
+    );
+    let script = "trap '' TERM; echo up; while :; do sleep 0.02; done";
+    let running = disco
+        .cfg("disco.stop_timeout=3s")
+        .args(["sh", "-c", script])
+        .spawn();
+    running.wait_stdout("up");
+    running.signal(Signal::SIGTERM);
+    let out = running.wait();
+    out.assert_code(137);
+    assert_eq!(sandbox.read("notes"), "down\n");
+    let last = out.stderr.trim_end().lines().last().unwrap_or_default();
+    assert!(
+        last.ends_with("leaving with 137: the command did not end in time and was killed"),
+        "{last}"
+    );
+}
+
+#[test]
+fn a90_a_stop_that_comes_while_the_rest_is_ended_limits_the_hook_as_well() {
+    let (sandbox, disco) = with("lifecycle: {shutdown: sleep 1000}", true);
+    let running = disco
+        .cfg("disco.stop_timeout=2s|disco.drain=60s")
+        .args([
+            "sh",
+            "-c",
+            "(trap '' TERM; echo up; while :; do sleep 0.02; done) & until test -e go; do sleep 0.02; done",
+        ])
+        .spawn();
+    running.wait_stdout("up");
+    let shell = running.child("sh");
+    sandbox.write("go", "");
+    wait_for("the command to end", DEADLINE, || {
+        (!proc::is_alive(shell)).then_some(())
+    });
+    running.signal(Signal::SIGTERM);
+    let out = running.wait();
+    out.assert_code(70);
+    assert!(out.elapsed < Duration::from_secs(8), "{:?}", out.elapsed);
+}
+
+#[test]
+fn a90_what_prints_without_end_holds_nobody_up() {
+    for pid1 in [false, true] {
+        let (_sandbox, disco) = with("lifecycle: {startup: 'yes & sleep 0.3'}", pid1);
+        let running = disco.args(["sh", "-c", "echo up; sleep 1000"]).spawn();
+        running.wait_stdout("up");
+        running.signal(Signal::SIGTERM);
+        running.wait().assert_code(143);
+    }
+    let (_sandbox, disco) = with("lifecycle: {shutdown: 'setsid yes & sleep 0.3'}", false);
+    let running = disco.cfg("disco.subreaper=never").arg("true").spawn();
+    running.wait().assert_code(0);
+}
+
+#[test]
+fn a90_the_last_words_of_a_daemon_are_read_however_many() {
+    let script = "lifecycle: {startup: '(trap \"yes x | head -c 300000; ./note flushed; echo BYE; exit\" TERM; ./note up; while :; do sleep 0.02; done) & until test -e notes; do sleep 0.02; done'}";
+    for pid1 in [false, true] {
+        let (sandbox, disco) = with(script, pid1);
+        let out = disco.cfg("disco.mode=supervise").arg("true").run();
+        out.assert_code(0).assert_stderr_has("startup hook: BYE");
+        assert_eq!(sandbox.read("notes"), "up\nflushed\n");
+        assert!(out.elapsed < Duration::from_secs(4), "{:?}", out.elapsed);
+    }
+}
+
+#[test]
+fn a90_a_daemon_of_the_startup_hook_keeps_init_where_that_is_to_be_seen() {
+    let (sandbox, disco) = with(
+        "lifecycle: {startup: '(until test -e go; do sleep 0.02; done; echo later && ./note wrote) &'}",
+        false,
+    );
+    let running = disco
+        .args([
+            "sh",
+            "-c",
+            "echo up; until test -e notes; do sleep 0.02; done",
+        ])
+        .spawn();
+    running.wait_stdout("up");
+    sandbox.write("go", "");
+    running
+        .wait()
+        .assert_code(0)
+        .assert_stderr_has("startup hook: later");
+}
+
+#[test]
+fn a90_other_signals_wait_for_the_end_of_a_hook_before_the_stop() {
+    let (sandbox, disco) = with(
+        "lifecycle: {shutdown: {command: './note down; until test -e go; do sleep 0.02; done', before: true}}",
+        true,
+    );
+    let script =
+        "trap './note reloaded' HUP; trap 'exit 0' TERM; echo up; while :; do sleep 0.02; done";
+    let running = disco.args(["sh", "-c", script]).spawn();
+    running.wait_stdout("up");
+    running.signal(Signal::SIGTERM);
+    sandbox.wait_file("notes");
+    running.signal(Signal::SIGHUP);
+    // Taken by now, if it were to be taken: this one comes after it and is.
+    running.signal(Signal::SIGTERM);
+    sandbox.write("go", "");
+    running.wait().assert_code(0);
+    assert_eq!(sandbox.read("notes"), "down\nreloaded\n");
+}
+
+#[test]
+fn a90_a_disco_beside_disco_has_no_second_life_of_the_container() {
+    let (sandbox, disco) = with(
+        "lifecycle: {startup: ./note up, shutdown: ./note down}",
+        true,
+    );
+    let inner = crate::support::disco_bin().display().to_string();
+    let ready = sandbox.path("ready");
+    let cfg = format!("disco.ready_file={}", ready.display());
+    let script = format!(
+        "until test -e {0}; do sleep 0.02; done; DISCO_CFG='{cfg}' {inner} echo inner; test -e {0} && echo still ready",
+        ready.display()
+    );
+    disco
+        .cfg(&cfg)
+        .args(["sh", "-c", &script])
+        .run()
+        .assert_code(0)
+        .assert_stdout("inner\nstill ready\n")
+        .assert_stderr_has("are left to it");
+    assert_eq!(sandbox.read("notes"), "up\ndown\n");
 }

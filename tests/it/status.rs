@@ -538,7 +538,7 @@ fn without_a_disco_the_sources_at_hand_are_judged() {
     assert!(
         out.assert_code(0)
             .stdout
-            .ends_with("Every rule could run.\n"),
+            .ends_with("every rule could run.\n"),
         "{}",
         out.stdout
     );

@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use super::command::{Additional, Command, Commands, ENTRYPOINT, Item, fold};
+use super::format::Layout;
 use super::shape::Place;
 use crate::contract::suggest;
 use crate::contract::text::count;
@@ -68,11 +69,13 @@ impl Commands {
     /// before it can be the image's only if they look like a program and what belongs to it.
     fn guess_prefix(&self, words: &[OsString], image: &Image<'_>) -> usize {
         let belongs = |(index, word): (usize, &OsString)| {
-            let bytes = word.as_bytes();
             let is_command = word.to_str().is_some_and(|word| self.get(word).is_some());
+            // A program, and at most the script that it is an interpreter of: whatever else comes
+            // before a command may be a caller's, and is not to get by unchecked.
             let may_belong = match index {
-                0 => bytes.contains(&b'/') || (image.is_program)(word),
-                _ => bytes.starts_with(b"-") || bytes.contains(&b'/') || (image.is_file)(word),
+                0 => word.as_bytes().contains(&b'/') || (image.is_program)(word),
+                1 => (image.is_file)(word),
+                _ => false,
             };
             may_belong && !is_command && word != "--help"
         };
@@ -86,15 +89,19 @@ impl Commands {
         let first = program.first().map(|word| word.to_string_lossy());
         let word = word.map(|word| word.to_string_lossy());
         let hint = suggest::hint(word.as_deref().unwrap_or_default(), names());
+        if names().next().is_none() {
+            return "no program given; expected the one that the contract's entrypoint is for"
+                .to_owned();
+        }
         let what = match (first, word) {
             (None, None) => "no command given".to_owned(),
             (Some(first), None) => format!("no command given after `{first}`"),
-            (None, Some(word)) => format!("`{word}` is no command of this container{hint}"),
+            (None, Some(word)) => format!("`{word}` is no command of this container"),
             (Some(first), Some(word)) => {
-                format!("neither `{first}` nor `{word}` is a command of this container{hint}")
+                format!("neither `{first}` nor `{word}` is a command of this container")
             }
         };
-        format!("{what}; expected one of {list}")
+        format!("{what}; expected one of {list}{hint}")
     }
 }
 
@@ -108,6 +115,8 @@ struct Binding<'a> {
     problems: Vec<String>,
     /// Declared options with which something is wrong already.
     refused: Vec<&'a str>,
+    /// How many options are none of the command's.
+    unknown: usize,
     wants_help: bool,
 }
 
@@ -126,6 +135,7 @@ impl Command {
             keyword: Vec::new(),
             problems: Vec::new(),
             refused: Vec::new(),
+            unknown: 0,
             wants_help: false,
         };
         binding.take(words);
@@ -171,9 +181,12 @@ impl<'a> Binding<'a> {
             if item.is_none() && self.command.additional_kwargs == Additional::None {
                 let known = self.command.kwargs.iter().map(|item| item.name.as_str());
                 let shown = name.to_string_lossy();
-                let hint = suggest::hint(&shown, known);
+                let hint = suggest::nearest(&shown, known);
+                let hint = hint.map(|name| format!("; did you mean `--{name}`?"));
+                let hint = hint.unwrap_or_default();
                 self.problems
                     .push(format!("unknown option `--{shown}`{hint}"));
+                self.unknown += 1;
                 continue;
             }
             let next = words.peek().map(|word| word.as_os_str());
@@ -191,7 +204,7 @@ impl<'a> Binding<'a> {
                     self.problems.push(format!(
                         "option `--{}` needs a value{}",
                         item.name,
-                        expected(&item.shape.describe())
+                        expected(item)
                     ));
                     continue;
                 }
@@ -226,7 +239,7 @@ impl<'a> Binding<'a> {
                 None if item.required => problems.push(format!(
                     "argument `{}` is missing{}",
                     item.name,
-                    expected(&item.shape.describe())
+                    expected(item)
                 )),
                 None => {}
             }
@@ -236,16 +249,12 @@ impl<'a> Binding<'a> {
             .get(command.args.len()..)
             .unwrap_or_default();
         match &command.additional_args {
-            Additional::Any if extra.is_empty() || command.layout.takes_args() => {}
-            Additional::Each(_) if extra.is_empty() => {}
-            // An unknown option before it may have been meant to take it.
-            Additional::None | Additional::Any if extra.is_empty() || !self.problems.is_empty() => {
-            }
-            Additional::None | Additional::Any => problems.push(format!(
-                "too many arguments: {} given, at most {} taken",
-                self.positional.len(),
-                command.args.len()
-            )),
+            _ if extra.is_empty() => {}
+            Additional::Any if command.layout.takes_args() => {}
+            // An unknown option before them may have been meant to take as many.
+            Additional::None | Additional::Any if extra.len() <= self.unknown => {}
+            Additional::None | Additional::Any => problems.push(self.too_many()),
+            Additional::Each(_) if !command.layout.takes_args() => problems.push(self.too_many()),
             Additional::Each(shape) => {
                 for (index, value) in extra.iter().enumerate() {
                     if let Err(expected) = shape.check(value, place) {
@@ -276,11 +285,19 @@ impl<'a> Binding<'a> {
                 problems.push(format!(
                     "option `--{}` is missing{}",
                     item.name,
-                    expected(&item.shape.describe())
+                    expected(item)
                 ));
             }
         }
         self.problems.extend(problems);
+    }
+
+    fn too_many(&self) -> String {
+        format!(
+            "too many arguments: {} given, at most {} taken",
+            self.positional.len(),
+            self.command.args.len()
+        )
     }
 
     /// The words for the program, and a problem for each value that has no place among them.
@@ -355,7 +372,16 @@ impl<'a> Binding<'a> {
             let found = values.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| *value)
         };
-        layout.fill(value, &args, &kwargs)
+        // What came after `--` must not look like an option to the program, either.
+        let is_option = |word: &OsString| word.as_bytes().starts_with(b"--");
+        let Some(first) = args.iter().position(is_option) else {
+            return layout.fill(value, &args, &kwargs);
+        };
+        args.insert(first, "--".into());
+        match *layout == Layout::default() {
+            true => [kwargs, args].concat(),
+            false => layout.fill(value, &args, &kwargs),
+        }
     }
 }
 
@@ -365,11 +391,17 @@ fn option(name: &OsStr) -> OsString {
     word
 }
 
-fn expected(shape: &str) -> String {
-    match shape {
+/// What a value should have been, and what it is for.
+fn expected(item: &Item) -> String {
+    let mut text = match item.shape.describe().as_str() {
         "" => String::new(),
         shape => format!("; expected {shape}"),
+    };
+    if let Some(help) = &item.help {
+        text.push_str(": ");
+        text.push_str(&help.split_whitespace().collect::<Vec<_>>().join(" "));
     }
+    text
 }
 
 /// The words of `disco.entrypoint`, or how many there are, to the number that a container's words
@@ -381,7 +413,15 @@ pub fn prefix(entrypoint: &[String], words: &[OsString]) -> Result<usize, String
     if let [number] = entrypoint
         && let Ok(number) = number.parse::<usize>()
     {
-        return Ok(number);
+        return match number <= words.len() {
+            true => Ok(number),
+            false => Err(format!(
+                "is {}, and this container begins with {}; expected how many words of the image's {} come after disco",
+                count(number, "word"),
+                words.len(),
+                ENTRYPOINT.to_uppercase()
+            )),
+        };
     }
     let begins = entrypoint.len() <= words.len()
         && entrypoint

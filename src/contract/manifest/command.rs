@@ -339,15 +339,17 @@ impl Item {
             };
             return Some(Self::read(&name, node, report));
         }
+        let hint = |name| suggest::hint(name, ITEM_KEYS.iter().copied());
         let mut entries = node.entries();
         match (entries.next(), entries.next()) {
-            (Some((name, body)), None) if !ITEM_KEYS.contains(&name) => {
+            (Some((name, body)), None) if hint(name).is_empty() => {
                 Some(Self::read(name, &body, report))
             }
-            _ => {
+            (first, _) => {
+                let hint = first.map_or_else(String::new, |(name, _)| hint(name));
                 report.refuse(
                     &node.path,
-                    format!("expected {what}s as `name`, `name:type` or a map with `name`"),
+                    format!("expected {what}s as `name`, `name:type` or a map with `name`{hint}"),
                 );
                 None
             }
@@ -401,6 +403,9 @@ impl Additional {
         match node.value {
             Value::Bool(true) => Self::Any,
             Value::Bool(false) => Self::None,
+            // Words of an older YAML, which to take for types would be to allow what is forbidden.
+            Value::String(word) if matches!(word.as_str(), "yes" | "on") => Self::Any,
+            Value::String(word) if matches!(word.as_str(), "no" | "off" | "none") => Self::None,
             Value::String(_) => Self::Each(Shape::of_type(node, report)),
             Value::Object(_) => {
                 let known = |key: &str| shape::KEYS.contains(&key) || key == "help";
@@ -428,7 +433,8 @@ pub(super) fn read_default(
     report: &mut Report<'_>,
 ) -> Option<String> {
     let given = node.given("default")?;
-    let text = given.scalar().unwrap_or_else(|| given.value.to_string());
+    let text = report.written(&given);
+    let text = text.unwrap_or_else(|| given.value.to_string());
     if let Err(expected) = shape.check(text.as_ref(), &shape::Place::NOWHERE) {
         report.refuse(&given.path, format!("the default {expected}"));
     }
@@ -477,6 +483,11 @@ pub(super) fn unknown_keys(
 ) {
     for (key, at) in node.entries().filter(|(key, _)| !is_known(key)) {
         let hint = suggest::hint(key, known.iter().copied());
-        report.warn(&at.path, format!("unknown key, ignored{hint}"));
+        let message = format!("unknown key, ignored{hint}");
+        // One that is near a known one was meant to be that.
+        match hint.as_str() {
+            "" => report.warn(&at.path, message),
+            _ => report.doubt(&at.path, message),
+        }
     }
 }

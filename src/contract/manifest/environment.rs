@@ -182,7 +182,7 @@ impl Environment {
                     &node.path,
                     "is taken as the default; write `default:` below the name",
                 );
-                variable.default = node.scalar();
+                variable.default = report.written(node);
                 variable.required = false;
             }
             Value::Array(_) => report.refuse(&node.path, "expected a map with `type` and `help`"),

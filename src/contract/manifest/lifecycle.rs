@@ -85,6 +85,12 @@ impl Hook {
                 .scalar()
                 .ok_or_else(|| "expected a duration such as `30s`".to_owned())
                 .and_then(|text| duration::parse(&text));
+            let parsed = parsed.and_then(|limit| match limit.is_zero() {
+                true => {
+                    Err("nothing is done in no time; expected a duration such as `30s`".to_owned())
+                }
+                false => Ok(limit),
+            });
             parsed
                 .map_err(|message| report.refuse(&at.path, message))
                 .ok()

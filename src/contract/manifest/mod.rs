@@ -107,7 +107,18 @@ const FOREIGN: &[&str] = &["oms", "omg", "actions", "events", "forward"];
 pub struct Parsed {
     /// The contract.
     pub manifest: Manifest,
+    /// Most likely mistakes: a start takes them with a warning, a check does not.
+    pub doubts: Vec<Problem>,
     /// Worth a warning.
+    pub warnings: Vec<Problem>,
+}
+
+/// What is wrong with a file that is no contract.
+#[derive(Debug)]
+pub struct Rejected {
+    /// Never empty.
+    pub problems: Vec<Problem>,
+    /// What is odd apart from that, doubts included.
     pub warnings: Vec<Problem>,
 }
 
@@ -115,10 +126,13 @@ pub struct Parsed {
 ///
 /// # Errors
 /// Every problem in it, with line and key.
-pub fn parse(file: &Path, bytes: &[u8]) -> Result<Parsed, Vec<Problem>> {
+pub fn parse(file: &Path, bytes: &[u8]) -> Result<Parsed, Rejected> {
     let format = Format::of(file).unwrap_or(Format::Yaml);
-    let document = text::parse(bytes, Some(format), Snippet::Shown)
-        .map_err(|problem| vec![problem.in_file(file)])?;
+    let document =
+        text::parse(bytes, Some(format), Snippet::Shown).map_err(|problem| Rejected {
+            problems: vec![problem.in_file(file)],
+            warnings: Vec::new(),
+        })?;
     let source = std::str::from_utf8(bytes).unwrap_or_default();
     let mut report = Report::new(file, source);
     for note in document.notes {
@@ -127,18 +141,24 @@ pub fn parse(file: &Path, bytes: &[u8]) -> Result<Parsed, Vec<Problem>> {
     let mut manifest = read(&document.value, &mut report);
     let Report {
         mut problems,
+        mut doubts,
         mut warnings,
         ..
     } = report;
-    for list in [&mut problems, &mut warnings] {
+    for list in [&mut problems, &mut doubts, &mut warnings] {
         list.sort_by_key(|problem| problem.position);
     }
     if problems.is_empty() {
         manifest.file = file.to_owned();
         manifest.source = source.to_owned();
-        Ok(Parsed { manifest, warnings })
+        Ok(Parsed {
+            manifest,
+            doubts,
+            warnings,
+        })
     } else {
-        Err(problems)
+        warnings.extend(doubts);
+        Err(Rejected { problems, warnings })
     }
 }
 

@@ -201,8 +201,12 @@ impl Volume {
                 return None;
             }
         };
-        if !dest.starts_with('/') || dest.contains('\0') {
-            report.refuse(&node.path, "expected an absolute path under `dest`");
+        let is_root = dest.trim_start_matches('/').is_empty();
+        if !dest.starts_with('/') || is_root || dest.contains('\0') {
+            report.refuse(
+                &node.path,
+                "expected an absolute path under `dest`, and not the root",
+            );
             return None;
         }
         Some(Self {

@@ -362,7 +362,7 @@ fn read_kinds(node: &Node<'_>, report: &mut Report<'_>) -> Vec<Kind> {
             None => {
                 let known = KINDS.iter().flat_map(|(_, names)| names.iter().copied());
                 let hint = suggest::hint(&word, known);
-                report.warn(
+                report.doubt(
                     &at.path,
                     format!("unknown type `{word}`, taken as any{hint}"),
                 );
@@ -396,7 +396,7 @@ fn read_pattern(node: &Node<'_>, report: &mut Report<'_>) -> Option<Pattern> {
 }
 
 fn read_choices(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
-    let choices: Option<Vec<_>> = node.items().map(|item| item.scalar()).collect();
+    let choices: Option<Vec<_>> = node.items().map(|item| report.written(&item)).collect();
     match choices.filter(|choices| !choices.is_empty()) {
         Some(choices) => Some(choices),
         None => {

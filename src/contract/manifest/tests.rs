@@ -121,8 +121,8 @@ cap:
 ];
 
 fn parsed(text: &str) -> Parsed {
-    parse(Path::new("asyncy.yml"), text.as_bytes()).unwrap_or_else(|problems| {
-        let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    parse(Path::new("asyncy.yml"), text.as_bytes()).unwrap_or_else(|rejected| {
+        let told: Vec<_> = rejected.problems.iter().map(ToString::to_string).collect();
         panic!("{told:#?}\n{text}")
     })
 }
@@ -131,15 +131,19 @@ fn good(text: &str) -> Manifest {
     parsed(text).manifest
 }
 
+/// What is odd about a contract, doubts included.
 fn warnings(text: &str) -> Vec<String> {
-    let warnings = parsed(text).warnings;
-    warnings.iter().map(ToString::to_string).collect()
+    let Parsed {
+        doubts, warnings, ..
+    } = parsed(text);
+    let all = doubts.iter().chain(&warnings);
+    all.map(ToString::to_string).collect()
 }
 
 fn bad(text: &str) -> Vec<String> {
     match parse(Path::new("asyncy.yml"), text.as_bytes()) {
         Ok(_) => panic!("accepted:\n{text}"),
-        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        Err(rejected) => rejected.problems.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -157,7 +161,7 @@ fn call_with(contract: &str, argv: &[&str], prefix: Option<usize>) -> Vec<String
     let image = Image {
         prefix,
         is_program: &|word| word == "python" || word == "sh",
-        is_file: &|word| word == "app.py",
+        is_file: &|word| word == "app.py" || word == "/srv/x.py",
         place: &Place::NOWHERE,
     };
     let argv = words(argv);
@@ -229,7 +233,7 @@ fn a1_a4_a9_the_first_sample_binds_as_it_says() {
             ("go a b c", "go a b c"),
             ("go a --block {\"x\":[1]} b", "go a b --block {\"x\":[1]}"),
             ("go --block=[1,2] a", "go a --block [1,2]"),
-            ("go -- --block a", "go --block a"),
+            ("go -- --block a", "go -- --block a"),
             ("go --help", "help go"),
             ("--help", "help"),
             ("/app go a", "/app go a"),
@@ -248,7 +252,7 @@ fn a1_a4_a9_the_first_sample_binds_as_it_says() {
     assert_wrong(
         SAMPLES[0],
         &["og", "a"],
-        &["`og` is no command of this container; did you mean `go`?; expected one of go"],
+        &["`og` is no command of this container; expected one of go; did you mean `go`?"],
     );
 }
 
@@ -314,8 +318,8 @@ fn a3_the_words_of_the_image_are_told_from_those_of_the_caller() {
         contract,
         &[
             ("python /srv/x.py go 1", "python /srv/x.py go 1"),
-            ("python app.py -v go 1", "python app.py -v go 1"),
-            ("/app --verbose stop", "/app --verbose stop"),
+            ("python app.py go 1", "python app.py go 1"),
+            ("/app stop", "/app stop"),
             ("python app.py --help", "help"),
             ("sh stop", "sh stop"),
             ("stop", "stop"),
@@ -325,7 +329,7 @@ fn a3_the_words_of_the_image_are_told_from_those_of_the_caller() {
         (&["/app", "og"][..], "neither `/app` nor `og` is a command"),
         (&["/app"], "no command given after `/app`"),
         (&[], "no command given;"),
-        (&["sh", "-c", "ls"], "neither `sh` nor `ls`"),
+        (&["sh", "-c", "ls"], "neither `sh` nor `-c`"),
         (&["frobnicate", "go"], "`frobnicate` is no command"),
     ] {
         assert_wrong(contract, argv, &[told]);
@@ -396,7 +400,7 @@ fn a6_keyword_arguments_in_every_spelling() {
             ("go --text=", "go --text "),
             ("go --text=a=b", "go --text a=b"),
             ("go --text -x --max-n 1 y", "go y --text -x --max-n 1"),
-            ("go -x -- --text", "go -x --text"),
+            ("go -x -- --text", "go -x -- --text"),
         ],
     );
     assert_wrong(
@@ -488,7 +492,7 @@ fn a15_more_than_is_declared_may_be_refused_or_typed() {
     assert_wrong(
         strict,
         &["go", "--colr", "x"],
-        &["unknown option `--colr`; did you mean `color`?"],
+        &["unknown option `--colr`; did you mean `--color`?"],
     );
     let typed =
         "commands: {go: {args: [a], additional_args: {type: int}, additional_kwargs: {type: int}}}";
@@ -588,7 +592,9 @@ env:
   LIMIT: 5
 metrics: 9102
 ";
-    let Parsed { manifest, warnings } = parsed(text);
+    let Parsed {
+        manifest, warnings, ..
+    } = parsed(text);
     let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 2, "{told:#?}");
     assert!(
@@ -952,8 +958,8 @@ commands:
   stop:
 ",
     );
-    let commands = manifest.commands.unwrap();
-    let text = usage::container(&commands, manifest.help.as_deref());
+    let commands = manifest.commands.clone().unwrap();
+    let text = usage::container(&commands, &manifest);
     assert_eq!(
         text,
         "\
@@ -990,7 +996,7 @@ Result:
   json  what was painted
 ");
     let one = good("help: Runs.\nentrypoint: {args: [url]}");
-    let text = usage::container(&one.commands.unwrap(), one.help.as_deref());
+    let text = usage::container(&one.commands.clone().unwrap(), &one);
     assert!(
         text.starts_with(
             "Usage: docker run IMAGE [url] [ARGUMENTS...] [--OPTION VALUE...]\n\nRuns.\n"
@@ -1024,6 +1030,131 @@ fn the_schema_that_is_shipped_is_the_generated_one() {
     assert!(
         shipped == text,
         "asyncy.schema.json is not up to date; run this test with UPDATE=1"
+    );
+}
+
+#[test]
+fn a15_what_a_format_has_no_place_for_is_never_dropped() {
+    let contract = "commands: {go: {args: [foo], additional_args: {type: int}, format: '{foo}'}}";
+    assert_calls(contract, &[("go a", "go a")]);
+    assert_wrong(
+        contract,
+        &["go", "a", "1", "2"],
+        &["too many arguments: 3 given, at most 1"],
+    );
+    let strict = "commands: {go: {args: [a], additional_args: no, additional_kwargs: off}}";
+    assert_wrong(
+        strict,
+        &["go", "1", "2", "3", "--tims", "x"],
+        &[
+            "unknown option `--tims`",
+            "too many arguments: 4 given, at most 1",
+        ],
+    );
+    assert_wrong(
+        strict,
+        &["go", "1", "--tims", "x"],
+        &["unknown option `--tims`"],
+    );
+}
+
+#[test]
+fn a6_what_comes_after_the_double_dash_is_no_option_for_the_program_either() {
+    let contract = "commands: {go: {args: [file], kwargs: [k], additional_kwargs: false}}";
+    assert_calls(
+        contract,
+        &[
+            ("go -- --admin", "go -- --admin"),
+            ("go -- a --admin", "go a -- --admin"),
+            ("go --k v -- --admin", "go --k v -- --admin"),
+            ("go -- a", "go a"),
+            ("go -- -x", "go -x"),
+        ],
+    );
+}
+
+#[test]
+fn a3_a_callers_words_do_not_get_by_as_the_images() {
+    let contract =
+        "commands: {go: {args: [n:int], additional_args: false, additional_kwargs: false}}";
+    for argv in [
+        &["/bin/echo", "--evil=1", "go", "5"][..],
+        &["/bin/echo", "app.py", "app.py", "go", "5"],
+        &["python", "-m", "go", "5"],
+    ] {
+        assert_eq!(call(contract, argv).len(), 1);
+        assert!(call(contract, argv)[0].starts_with("! neither"), "{argv:?}");
+    }
+}
+
+#[test]
+fn a11_numbers_are_what_is_written() {
+    let manifest = good(
+        "
+env:
+  A: {default: 3.10}
+  B: {default: 1e3}
+  C: {default: 0x10}
+  D: {enum: [3.10, 3.11, 010]}
+  E: 1.50
+  F: {default: &anchor 2.50}
+  G: {default: *anchor}
+",
+    );
+    let env = manifest.environment.unwrap();
+    let default = |index: usize| env.variables[index].default.clone().unwrap();
+    assert_eq!(
+        [default(0), default(1), default(2)],
+        ["3.10", "1e3", "0x10"]
+    );
+    assert_eq!(
+        env.variables[3].shape.choices.as_deref().unwrap(),
+        ["3.10", "3.11", "010"]
+    );
+    assert_eq!(default(4), "1.50");
+    // What stands there is not the number itself.
+    assert_eq!([default(5), default(6)], ["2.5", "2.5"]);
+}
+
+#[test]
+fn what_is_most_likely_a_mistake_is_told_apart_from_what_is_odd() {
+    let Parsed {
+        doubts, warnings, ..
+    } = parsed("comands: {}\nzzz: 1\ncommands: {go: {args: [{name: a, type: strnig}]}}");
+    assert_eq!(
+        (doubts.len(), warnings.len()),
+        (2, 1),
+        "{doubts:?} {warnings:?}"
+    );
+    // And told beside what makes the file unusable.
+    let rejected = parse(Path::new("f"), b"comands: {}\nports: x\n").unwrap_err();
+    assert_eq!((rejected.problems.len(), rejected.warnings.len()), (1, 1));
+    let told = bad("commands: {go: {args: [{nmae: a}]}}");
+    assert!(
+        told[0].ends_with("or a map with `name`; did you mean `name`?"),
+        "{told:?}"
+    );
+    assert!(bad("lifecycle: {startup: {command: x, timeout: 0}}")[0].contains("in no time"));
+    assert!(bad("volumes: {a: {dest: /}}")[0].contains("not the root"));
+}
+
+#[test]
+fn no_nesting_takes_the_parser_for_ever() {
+    for open in ["[", "{a: ", "- "] {
+        let _ = parse(Path::new("f"), open.repeat(100_000).as_bytes());
+    }
+}
+
+#[test]
+fn usage_names_the_variables_that_a_container_needs() {
+    let manifest =
+        good("commands: {go: }\nenv: {KEY: {pattern: ^k, help: Ask.}, N: {type: int, default: 3}}");
+    let text = usage::container(&manifest.commands.clone().unwrap(), &manifest);
+    assert!(
+        text.contains(
+            "\nEnvironment:\n  KEY  Ask. (matches ^k; required)\n  N    (int; default 3)\n"
+        ),
+        "{text}"
     );
 }
 
@@ -1092,7 +1223,7 @@ proptest! {
                 let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
                 let image = Image { prefix: None, is_program: &|_| true, is_file: &|_| false, place: &Place::NOWHERE };
                 let _ = commands.bind(&argv, &image);
-                let _ = usage::container(commands, None);
+                let _ = usage::container(commands, &manifest);
             }
             if let Some(env) = &manifest.environment {
                 let _ = env.filter(Vec::new(), &[]);

@@ -2,21 +2,26 @@
 
 use std::fmt::{self, Write as _};
 
+use super::Manifest;
 use super::command::{Additional, Command, Commands, Item};
+use super::environment::Variable;
 
 /// What a caller sees in place of the image's name, which nobody inside knows.
 const CALL: &str = "docker run IMAGE";
 
-/// Usage of the container: its commands, and the arguments of its entrypoint.
+/// Usage of the container: its commands, the arguments of its entrypoint, the variables that it needs.
 #[must_use]
-pub fn container(commands: &Commands, help: Option<&str>) -> String {
+pub fn container(commands: &Commands, manifest: &Manifest) -> String {
     let mut text = String::new();
+    let help = manifest.help.as_deref();
     if commands.named.is_empty() {
         if let Some(entrypoint) = &commands.entrypoint {
-            return command(&Command {
+            text = command(&Command {
                 help: entrypoint.help.clone().or(help.map(str::to_owned)),
                 ..entrypoint.clone()
             });
+            variables(&mut text, manifest);
+            return text;
         }
     } else {
         push(
@@ -43,6 +48,7 @@ pub fn container(commands: &Commands, help: Option<&str>) -> String {
     {
         details(&mut text, entrypoint);
     }
+    variables(&mut text, manifest);
     if !commands.named.is_empty() {
         push(
             &mut text,
@@ -82,6 +88,21 @@ fn call(command: &Command) -> String {
         words.push("[--OPTION VALUE...]".to_owned());
     }
     words.join(" ")
+}
+
+fn variables(text: &mut String, manifest: &Manifest) {
+    let all = manifest.environment.iter().flat_map(|all| &all.variables);
+    let row = |variable: &Variable| {
+        let item = Item {
+            name: variable.name.clone(),
+            shape: variable.shape.clone(),
+            required: variable.required,
+            default: variable.default.clone(),
+            help: variable.help.clone(),
+        };
+        (variable.name.clone(), about(&item))
+    };
+    table(text, "Environment", all.map(row).collect());
 }
 
 fn details(text: &mut String, command: &Command) {

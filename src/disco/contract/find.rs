@@ -1,12 +1,15 @@
-//! Finds and reads the contract file, and what `cake` has noted of the image beside it.
+//! Finds and reads the contract file, and what `cake` has noted of the image beside it. A file that only
+//! lies in the working directory is believed if nobody less than this user can have written it.
 
-use std::io::ErrorKind;
+use std::fs::{Metadata, OpenOptions};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::geteuid;
 use serde_json::Value;
-use tracing::warn;
 
-use crate::contract::manifest::{self, Manifest};
+use crate::contract::manifest::{self, Manifest, Parsed, Rejected};
 use crate::contract::problem::Problem;
 use crate::contract::text::{self, Format, Snippet};
 use crate::disco::settings::{ContractPlace, ContractSettings};
@@ -32,35 +35,54 @@ pub(super) struct Baked {
     pub(super) entrypoint: Vec<String>,
 }
 
-/// The contract of this container, if it has one. Warns of what is odd about the file, if it is to.
+/// The contract of a container, as it was found.
+#[derive(Debug, Default)]
+pub struct Located {
+    /// What it says, if there is one.
+    pub manifest: Option<Manifest>,
+    /// Most likely mistakes in it: warnings at a start, problems for `--check`.
+    pub doubts: Vec<Problem>,
+    /// What is odd about it, or about what lies around.
+    pub warnings: Vec<Problem>,
+}
+
+impl Located {
+    fn take(&mut self, parsed: Parsed) {
+        self.manifest = Some(parsed.manifest);
+        self.doubts.extend(parsed.doubts);
+        self.warnings.extend(parsed.warnings);
+    }
+}
+
+/// Finds the contract of this container.
 ///
 /// # Errors
-/// Every problem with the file.
-pub(super) fn find(
-    settings: &ContractSettings,
-    warns: bool,
-) -> Result<Option<Manifest>, Vec<Problem>> {
+/// Every problem with the file, and what is odd about it.
+pub(super) fn find(settings: &ContractSettings) -> Result<Located, Rejected> {
+    let mut located = Located::default();
     match &settings.place {
-        ContractPlace::Off => Ok(None),
+        ContractPlace::Off => {}
         ContractPlace::File(file) => {
-            let bytes = std::fs::read(file).map_err(|error| vec![unreadable(file, &error)])?;
-            parse(file, &bytes, warns).map(Some)
+            let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+            located.take(manifest::parse(file, &bytes)?);
         }
         ContractPlace::Usual => {
             for file in candidates(NAME) {
-                if let Some(bytes) = read(&file)? {
-                    return parse(&file, &bytes, warns).map(Some);
+                if let Some(bytes) = read(&file, &mut located.warnings)? {
+                    located.take(manifest::parse(&file, &bytes)?);
+                    return Ok(located);
                 }
             }
             for file in LATER.into_iter().flat_map(candidates) {
                 // Nobody has named it: one that is something else's must not end this container.
-                if let Ok(Some(bytes)) = read(&file) {
-                    return Ok(fitting(&file, &bytes, warns));
+                if let Ok(Some(bytes)) = read(&file, &mut located.warnings) {
+                    take_if_fitting(&file, &bytes, &mut located);
+                    return Ok(located);
                 }
             }
-            Ok(None)
         }
     }
+    Ok(located)
 }
 
 fn candidates(name: &str) -> impl Iterator<Item = PathBuf> + use<'_> {
@@ -69,55 +91,84 @@ fn candidates(name: &str) -> impl Iterator<Item = PathBuf> + use<'_> {
         .map(move |dir| Path::new(dir).join(name))
 }
 
-/// The bytes of a file; `None` where there is none.
-fn read(file: &Path) -> Result<Option<Vec<u8>>, Vec<Problem>> {
-    match std::fs::read(file) {
-        Ok(bytes) => Ok(Some(bytes)),
+/// The bytes of a file in one of the usual places; `None` where there is none, or none to be trusted.
+fn read(file: &Path, warnings: &mut Vec<Problem>) -> Result<Option<Vec<u8>>, Rejected> {
+    // Whatever else may have that name must not hold us up.
+    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(file);
+    let mut opened = match opened {
+        Ok(opened) => opened,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Ok(None)
+            return Ok(None);
         }
-        Err(error) => Err(vec![unreadable(file, &error)]),
+        // A working directory that may not be looked into holds nothing for us.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && file.is_relative() => {
+            return Ok(None);
+        }
+        Err(error) => return Err(unreadable(file, &error)),
+    };
+    let about = opened
+        .metadata()
+        .map_err(|error| unreadable(file, &error))?;
+    if !about.is_file() {
+        return Ok(None);
+    }
+    if file.is_relative()
+        && let Some(why) = distrust(&about).or_else(|| distrust(&std::fs::metadata(".").ok()?))
+    {
+        let message = format!(
+            "is ignored: {why}, and hooks run as this user; give it and its directory to root, or name it with `disco.contract`"
+        );
+        warnings.push(Problem::new(message).in_file(file));
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let most = u64::try_from(text::MAX_BYTES).unwrap_or(u64::MAX);
+    let size = opened.by_ref().take(most + 1).read_to_end(&mut bytes);
+    size.map_err(|error| unreadable(file, &error))?;
+    Ok(Some(bytes))
+}
+
+/// Why a file or directory that only lies where we happen to be is not to be believed: somebody less
+/// than we may have put it there.
+fn distrust(about: &Metadata) -> Option<String> {
+    let own = geteuid().as_raw();
+    let (owner, group, mode) = (about.uid(), about.gid(), about.mode());
+    if owner != own && owner != 0 {
+        return Some(format!("it or its directory belongs to user {owner}"));
+    }
+    let is_open = mode & 0o002 != 0 || own == 0 && mode & 0o020 != 0 && group != 0;
+    // In a directory like /tmp nobody replaces what is another's.
+    let is_sticky = about.is_dir() && mode & 0o1000 != 0;
+    (is_open && !is_sticky).then(|| "it or its directory can be written to by others".to_owned())
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Rejected {
+    let message = format!("cannot read the contract: {error}");
+    Rejected {
+        problems: vec![Problem::new(message).in_file(file)],
+        warnings: Vec::new(),
     }
 }
 
-fn unreadable(file: &Path, error: &std::io::Error) -> Problem {
-    Problem::new(format!("cannot read the contract: {error}")).in_file(file)
-}
-
-fn parse(file: &Path, bytes: &[u8], warns: bool) -> Result<Manifest, Vec<Problem>> {
-    let parsed = manifest::parse(file, bytes)?;
-    for warning in parsed.warnings.iter().filter(|_| warns) {
-        warn!("{warning}");
-    }
-    Ok(parsed.manifest)
-}
-
-/// A file of a later name, if it says what we understand.
-fn fitting(file: &Path, bytes: &[u8], warns: bool) -> Option<Manifest> {
+/// Takes a file of a later name, if it says what we understand.
+fn take_if_fitting(file: &Path, bytes: &[u8], located: &mut Located) {
     let foreign = manifest::foreign_keys(bytes);
-    if !foreign.is_empty() && !warns {
-        return None;
-    }
     if !foreign.is_empty() {
-        warn!(
-            "{}: is of the Open Microservice format (`{}`) and not enforced; name it with `disco.contract` to have the rest of it enforced, or write an {NAME}",
-            file.display(),
+        let message = format!(
+            "is of the Open Microservice format (`{}`) and not enforced; name it with `disco.contract` to have the rest of it enforced, or write an {NAME}",
             foreign.join("`, `")
         );
-        return None;
+        located.warnings.push(Problem::new(message).in_file(file));
+        return;
     }
-    match parse(file, bytes, warns) {
-        Ok(manifest) => Some(manifest),
-        Err(_) if !warns => None,
-        Err(problems) => {
-            for problem in problems {
-                warn!("{problem}");
-            }
-            warn!(
-                "{}: is not enforced, since it is no contract as it stands; name it with `disco.contract` if it is meant to be one",
-                file.display()
-            );
-            None
+    match manifest::parse(file, bytes) {
+        Ok(parsed) => located.take(parsed),
+        Err(rejected) => {
+            located.warnings.extend(rejected.problems);
+            located.warnings.extend(rejected.warnings);
+            let message = "is not enforced, since it is no contract as it stands; name it with `disco.contract` if it is meant to be one";
+            located.warnings.push(Problem::new(message).in_file(file));
         }
     }
 }
@@ -128,7 +179,7 @@ fn fitting(file: &Path, bytes: &[u8], warns: bool) -> Option<Manifest> {
 /// A note that cannot be read.
 pub(super) fn baked() -> Result<Baked, Vec<Problem>> {
     let file = Path::new(BAKED);
-    match read(file)? {
+    match read(file, &mut Vec::new()).map_err(|rejected| rejected.problems)? {
         None => Ok(Baked::default()),
         Some(bytes) => text::parse(&bytes, Some(Format::Json), Snippet::Shown)
             .map(|document| Baked::of(&document.value))

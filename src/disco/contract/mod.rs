@@ -14,6 +14,7 @@ use nix::unistd::{AccessFlags, access};
 use tracing::{debug, error, warn};
 
 use self::find::Baked;
+pub use self::find::Located;
 use super::settings::{Calls, ContractSettings, Mode, Settings};
 use crate::contract::exit;
 use crate::contract::manifest::bind::{self, Call, Image};
@@ -24,7 +25,7 @@ use crate::contract::manifest::shape::{Found, Place, Shape};
 use crate::contract::manifest::{Manifest, usage};
 use crate::contract::problem::Problem;
 use crate::contract::report::Report;
-use crate::contract::text::count;
+use crate::contract::text::{Step, count};
 
 /// What init is to do for the contract.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -69,12 +70,15 @@ pub enum Verdict {
 ///
 /// # Errors
 /// The exit code, after every problem has been told.
-pub fn load(settings: &ContractSettings) -> Result<Option<Manifest>, u8> {
-    find::find(settings, true).map_err(|problems| {
-        for problem in &problems {
+pub fn load(settings: &ContractSettings) -> Result<Located, u8> {
+    find::find(settings).map_err(|rejected| {
+        for warning in &rejected.warnings {
+            warn!("{warning}");
+        }
+        for problem in &rejected.problems {
             error!("{problem}");
         }
-        let problems = count(problems.len(), "problem");
+        let problems = count(rejected.problems.len(), "problem");
         error!("Unable to configure container: {problems} with the contract");
         exit::CONFIG
     })
@@ -84,7 +88,7 @@ pub fn load(settings: &ContractSettings) -> Result<Option<Manifest>, u8> {
 /// which has said it all.
 #[must_use]
 pub fn read(settings: &ContractSettings) -> Option<Manifest> {
-    find::find(settings, false).ok()?
+    find::find(settings).ok()?.manifest
 }
 
 /// The contract's answer to `--help`, if it has one.
@@ -96,14 +100,21 @@ pub fn usage(settings: &ContractSettings) -> Option<String> {
 }
 
 fn container_usage(commands: &Commands, manifest: &Manifest) -> String {
-    let text = usage::container(commands, manifest.help.as_deref());
+    let text = usage::container(commands, manifest);
     format!("{text}\nThis container is run by disco; `disco -h` tells its own options.\n")
 }
 
 /// Holds the call, the variables and the surroundings to the contract, and sets in `settings` what it
 /// says of capabilities.
 #[must_use]
-pub fn enforce(manifest: &Manifest, settings: &mut Settings, words: Vec<OsString>) -> Verdict {
+pub fn enforce(located: &Located, settings: &mut Settings, words: Vec<OsString>) -> Verdict {
+    let odd = || located.doubts.iter().chain(&located.warnings);
+    let Some(manifest) = &located.manifest else {
+        for warning in odd() {
+            warn!("{warning}");
+        }
+        return Verdict::Run(words, Box::default());
+    };
     debug!("the contract is {}", manifest.file.display());
     let mut report = Report::new(&manifest.file, &manifest.source);
     let baked = find::baked().unwrap_or_else(|problems| {
@@ -124,24 +135,33 @@ pub fn enforce(manifest: &Manifest, settings: &mut Settings, words: Vec<OsString
     if let Called::Help(usage) = called {
         return Verdict::Usage(usage);
     }
-    for warning in &report.warnings {
+    for warning in odd().chain(&report.warnings) {
         warn!("{warning}");
     }
     for problem in &report.problems {
         error!("{problem}");
     }
     let wrong = count(report.problems.len(), "problem");
-    let unable = format!("Unable to configure container: {wrong} with the contract");
+    let unable =
+        format!("Unable to configure container: {wrong} with its environment or its contract");
     let (argv, result) = match called {
         Called::Good(argv, result) => (argv, result),
-        Called::Wrong(problems, usage) => {
+        Called::Wrong(problems, command, usage) => {
             for problem in &problems {
                 error!("{problem}");
             }
             let arguments = count(problems.len(), "problem");
             return match report.problems.is_empty() {
                 true => {
-                    let last = format!("bad arguments: {arguments} with the call of the container");
+                    let around = match command {
+                        Some(_) => "",
+                        None => {
+                            "; `-e DISCO_CFG=disco.commands=off` lets any program through, `--entrypoint` goes around disco"
+                        }
+                    };
+                    let last = format!(
+                        "bad arguments: {arguments} with the call of the container{around}"
+                    );
                     Verdict::End(exit::USAGE, usage, last)
                 }
                 false => {
@@ -157,7 +177,8 @@ pub fn enforce(manifest: &Manifest, settings: &mut Settings, words: Vec<OsString
     }
     surroundings::mount(manifest);
     if let Some(kept) = manifest.capabilities {
-        settings.exec.keep_only(kept, &manifest.file);
+        let place = report.problem(&[Step::Key("cap")], "");
+        settings.exec.keep_only(kept, place);
     }
     let duties = Duties {
         environment: manifest.environment.as_ref().map(|environment| {
@@ -179,12 +200,26 @@ pub fn enforce(manifest: &Manifest, settings: &mut Settings, words: Vec<OsString
     Verdict::Run(argv, Box::new(duties))
 }
 
+/// What is wrong with a call of a declared command, as far as that can be told ahead of a start. Words
+/// that name none may be what the image runs before those of a caller.
+#[must_use]
+pub fn wrong_call(manifest: &Manifest, settings: &Settings, words: &[OsString]) -> Vec<Problem> {
+    let Ok(baked) = find::baked() else {
+        return Vec::new();
+    };
+    let words = words.to_vec();
+    match call(manifest, &settings.contract, &baked, words, &Place::NOWHERE) {
+        Called::Wrong(problems, Some(_), _) => problems,
+        _ => Vec::new(),
+    }
+}
+
 /// What the words of the container come to.
 enum Called {
     Good(Vec<OsString>, Option<Shape>),
     Help(String),
-    /// The problems, and the usage of what was meant.
-    Wrong(Vec<Problem>, String),
+    /// The problems, the command if it is known, and the usage of what was meant.
+    Wrong(Vec<Problem>, Option<String>, String),
 }
 
 fn call(
@@ -210,7 +245,8 @@ fn call(
         // What was noted at the build may have been overridden since, by `--entrypoint`.
         Some((Err(_), "")) => None,
         Some((Err(message), key)) => {
-            return Called::Wrong(vec![Problem::new(message).at_key(key)], String::new());
+            let problem = Problem::new(message).at_key(key);
+            return Called::Wrong(vec![problem], None, String::new());
         }
     };
     let image = Image {
@@ -242,9 +278,10 @@ fn call(
             };
             let usage = match command {
                 Some(command) => usage::command(command),
-                None => usage::container(commands, manifest.help.as_deref()),
+                None => usage::container(commands, manifest),
             };
-            Called::Wrong(problems.into_iter().map(place).collect(), usage)
+            let name = command.map(|command| command.name.clone());
+            Called::Wrong(problems.into_iter().map(place).collect(), name, usage)
         }
     }
 }

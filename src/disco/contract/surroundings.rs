@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount as remount};
 use nix::unistd::{AccessFlags, access};
 use tracing::{debug, warn};
@@ -179,7 +180,19 @@ fn gpus() -> u32 {
 struct Mount {
     at: PathBuf,
     writable: bool,
+    /// What else is said of it, which a remount would forget.
+    flags: MsFlags,
 }
+
+/// Options of a mount that are its own, and not its filesystem's.
+const FLAGS: &[(&str, MsFlags)] = &[
+    ("nosuid", MsFlags::MS_NOSUID),
+    ("nodev", MsFlags::MS_NODEV),
+    ("noexec", MsFlags::MS_NOEXEC),
+    ("noatime", MsFlags::MS_NOATIME),
+    ("nodiratime", MsFlags::MS_NODIRATIME),
+    ("relatime", MsFlags::MS_RELATIME),
+];
 
 /// Reads mountinfo(5). Of several mounts in one place the last one counts.
 fn mounts(text: &str) -> Vec<Mount> {
@@ -190,9 +203,13 @@ fn mounts(text: &str) -> Vec<Mount> {
         let rest = line.split(" - ").nth(1).unwrap_or_default();
         let whole = rest.split(' ').nth(2).unwrap_or_default();
         let is_read_only = |options: &str| options.split(',').any(|option| option == "ro");
+        let flags = FLAGS
+            .iter()
+            .filter(|(name, _)| options.split(',').any(|o| o == *name));
         Some(Mount {
             at: unescape(at).into(),
             writable: !is_read_only(options) && !is_read_only(whole),
+            flags: flags.fold(MsFlags::empty(), |all, (_, flag)| all | *flag),
         })
     };
     text.lines().filter_map(mount).collect()
@@ -218,23 +235,24 @@ fn check_volume(volume: &Volume, mounts: Option<&[Mount]>) -> Option<String> {
         name,
         writable,
     } = volume;
-    let at = Path::new(dest);
-    if !at.exists() {
+    // Through links, as whoever writes there goes.
+    let Ok(at) = Path::new(dest).canonicalize() else {
         return Some(format!(
             "there is nothing at `{dest}`; mount a volume there (`docker run -v {name}:{dest}`)"
         ));
-    }
+    };
     // Without /proc nobody knows.
-    let mount = mounts?
-        .iter()
-        .rev()
-        .find(|mount| mount.at == at.components().collect::<PathBuf>());
+    let mount = mounts?.iter().rev().find(|mount| mount.at == at);
     let Some(mount) = mount else {
         return Some(format!(
-            "`{dest}` is no mount: what is written there is gone with the container; mount a volume there (`docker run -v {name}:{dest}`)"
+            "`{dest}` is no mount: {}; mount a volume there (`docker run -v {name}:{dest}`)",
+            match writable {
+                true => "what is written there is gone with the container",
+                false => "what is to be read there comes with the image, or is not there",
+            }
         ));
     };
-    let may_write = mount.writable && access(at, AccessFlags::W_OK).is_ok();
+    let may_write = mount.writable && access(&at, AccessFlags::W_OK).is_ok();
     (*writable && !may_write).then(|| {
         let why = match mount.writable {
             true => "its mode forbids it",
@@ -244,28 +262,38 @@ fn check_volume(volume: &Volume, mounts: Option<&[Mount]>) -> Option<String> {
     })
 }
 
-/// Makes volumes that are declared read-only so, where that may be done: in a namespace of our own,
-/// which only PID 1 can be sure of, and with CAP_SYS_ADMIN.
+/// Sees to it that what is mounted here is mounted nowhere else. As PID 1 only: others share what they
+/// see with those who started them, on purpose.
+fn have_own_mounts() -> Result<(), Errno> {
+    if sys::own_pid() != 1 {
+        return Err(Errno::EPERM);
+    }
+    sys::leave_mounts()?;
+    let (nothing, flags) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE);
+    remount(nothing, "/", nothing, flags, nothing)
+}
+
+/// Makes volumes that are declared read-only so, where that may be done: as PID 1, in a namespace of
+/// our own, with CAP_SYS_ADMIN.
 pub(super) fn mount(manifest: &Manifest) {
     let read_only = manifest.volumes.iter().filter(|volume| !volume.writable);
     let mounts = match read("/proc/self/mountinfo".into()) {
         Some(text) if manifest.volumes.iter().any(|volume| !volume.writable) => mounts(&text),
         _ => return,
     };
+    let mut own_mounts = None;
     for Volume { dest, .. } in read_only {
-        let mount = mounts
-            .iter()
-            .rev()
-            .find(|mount| mount.at == Path::new(dest));
+        let at = Path::new(dest).canonicalize().unwrap_or_default();
+        let mount = mounts.iter().rev().find(|mount| mount.at == at);
         if mount.is_none_or(|mount| !mount.writable) {
             continue;
         }
-        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        let how = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        let flags = mount.map_or(how, |mount| mount.flags | how);
         let nothing = None::<&str>;
-        let done = match sys::own_pid() {
-            1 => remount(nothing, dest.as_str(), nothing, flags, nothing),
-            _ => Err(nix::errno::Errno::EPERM),
-        };
+        let done = own_mounts
+            .get_or_insert_with(have_own_mounts)
+            .and_then(|()| remount(nothing, dest.as_str(), nothing, flags, nothing));
         match done {
             Ok(()) => debug!("`{dest}` is read-only from here on"),
             Err(error) => warn!(
@@ -354,6 +382,8 @@ mod tests {
         let all = mounts(text);
         let writable: Vec<_> = all.iter().map(|mount| mount.writable).collect();
         assert_eq!(writable, [true, true, false, false]);
+        assert_eq!(all[1].flags, MsFlags::MS_NOSUID);
+        assert_eq!(all[0].flags, MsFlags::MS_RELATIME);
         assert_eq!(all[3].at, Path::new("/with blank"));
     }
 
@@ -370,6 +400,7 @@ mod tests {
             vec![Mount {
                 at: dir.path().to_owned(),
                 writable,
+                flags: MsFlags::empty(),
             }]
         };
         let tell = |volume, mounts: &[Mount]| check_volume(&volume, Some(mounts));

@@ -19,6 +19,9 @@ pub const LIMIT: Duration = Duration::from_millis(2500);
 /// No document is that large.
 const LARGEST: usize = 16 << 20;
 
+/// What is said where somebody listens to others.
+const NOT_FOR_US: &str = "not for this user";
+
 /// What is said where somebody listens and nothing comes.
 const NO_ANSWER: &str = "no answer";
 
@@ -38,6 +41,15 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Silence {
     tried: Vec<(PathBuf, String)>,
+}
+
+impl Silence {
+    /// Whether nobody is there, and not somebody who may not be asked or does not answer.
+    #[must_use]
+    pub fn is_of_nobody(&self) -> bool {
+        let is_somebody = |reason: &str| matches!(reason, NO_ANSWER | NOT_FOR_US);
+        !self.tried.iter().any(|(_, reason)| is_somebody(reason))
+    }
 }
 
 impl fmt::Display for Silence {
@@ -118,7 +130,7 @@ fn refusal(error: Errno) -> String {
     match error {
         Errno::ENOENT | Errno::ENOTDIR => "no such socket".to_owned(),
         Errno::ECONNREFUSED => "nobody listens".to_owned(),
-        Errno::EACCES | Errno::EPERM => "not for this user".to_owned(),
+        Errno::EACCES | Errno::EPERM => NOT_FOR_US.to_owned(),
         error => error.desc().to_owned(),
     }
 }

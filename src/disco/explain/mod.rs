@@ -33,7 +33,7 @@ pub fn run(settings: &Settings, words: &[OsString], as_json: bool) -> u8 {
             print(&answer.document, as_json);
             0
         }
-        Err(silence) if can_be_judged(settings) => {
+        Err(silence) if silence.is_of_nobody() && can_be_judged(settings) => {
             info!("{silence}; judging the data that can be read here");
             judge(settings, None, as_json)
         }

@@ -207,10 +207,17 @@ fn details(rule: &Value) -> Vec<Vec<String>> {
 
 fn verdict(document: &Value) -> String {
     let is_offline = document["offline"] == true;
+    match document["phase"].as_str() {
+        Some("startup") => return "Configured; the startup hook is running.".to_owned(),
+        Some("stopping") => return "Asked to stop.".to_owned(),
+        Some("shutdown") => return "Shutting down.".to_owned(),
+        _ => {}
+    }
     if document["configured"] == true {
         let is_done = |rule: &Value| matches!(rule["state"].as_str(), Some("done" | "ready"));
         let verdict = match list(&document["rules"]).all(is_done) {
-            true if is_offline => "Every rule could run.",
+            true if is_offline => "By what can be read here every rule could run.",
+            true if document["ready"] == false => "Fully configured; the command is not ready yet.",
             true => "Fully configured.",
             false => "Configured; where a rule is not done the last configuration stands.",
         };

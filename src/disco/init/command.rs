@@ -15,7 +15,7 @@ use nix::unistd::{AccessFlags, faccessat};
 use super::context::{ExecContext, Failed};
 use super::plan::FailureCodes;
 use crate::contract::exit;
-use crate::disco::settings;
+use crate::disco::{layers, settings};
 use crate::sys::Prepared;
 
 /// Where commands are looked for when PATH is not set.
@@ -124,9 +124,11 @@ impl Command {
     /// Looks for it ahead of time, so that a typo ends a container now and not after an hour of
     /// waiting for its configuration.
     ///
+    /// Returns which of the candidates it is.
+    ///
     /// # Errors
     /// Why it cannot be run, as far as that can be told without trying.
-    pub fn find(&self) -> Result<(), Failure<'_>> {
+    pub fn find(&self) -> Result<usize, Failure<'_>> {
         let is_named_by_path = self.name.as_bytes().contains(&b'/');
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let workdir = self.workdir.as_deref();
@@ -141,7 +143,7 @@ impl Command {
             let is_file =
                 SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
             if is_file && faccessat(dir, path, AccessFlags::X_OK, AtFlags::empty()).is_ok() {
-                return Ok(());
+                return Ok(index);
             }
             // A name on PATH may be a directory by chance; one that was spelt out is meant.
             if is_file || is_named_by_path {
@@ -149,6 +151,21 @@ impl Command {
             }
         }
         Err(self.failure(why))
+    }
+
+    /// Everything that can be told without trying, the interpreter of a script included.
+    #[must_use]
+    pub fn defect(&self) -> Option<String> {
+        let index = match self.find() {
+            Ok(index) => index,
+            Err(failure) => return Some(failure.to_string()),
+        };
+        let found = self.prepared.candidates().get(index)?;
+        let path = Path::new(OsStr::from_bytes(found.as_bytes()));
+        let dir = self.workdir.as_deref().unwrap_or_default();
+        let path = Path::new(OsStr::from_bytes(dir.to_bytes())).join(path);
+        let cause = layers::missing_interpreter(&path)?;
+        Some(format!("`{}` cannot be started: {cause}", path.display()))
     }
 
     /// Whether it is looked for by absolute paths only, so that it does not matter from where.
@@ -171,7 +188,7 @@ impl Command {
             Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE => Why::NotStarted(error),
             Errno::ENOENT | Errno::EACCES => self
                 .find()
-                .map_or_else(|failure| failure.why, |()| Why::Refused(error)),
+                .map_or_else(|failure| failure.why, |_| Why::Refused(error)),
             error => Why::Refused(error),
         };
         self.failure(why)
@@ -229,7 +246,10 @@ impl fmt::Display for Failure<'_> {
                 let found = self.command.prepared.candidates().get(index);
                 let found = found.map_or(&b""[..], |path| path.as_bytes());
                 let found = OsStr::from_bytes(found).display();
-                write!(f, "command `{found}` is not executable")
+                write!(
+                    f,
+                    "command `{found}` is not executable; `chmod +x` it, unless it is a directory"
+                )
             }
             Why::Refused(Errno::ENOENT) => write!(
                 f,

@@ -529,7 +529,10 @@ fn rights(
     let bounding = capability::kept(present.bounding, drop, add);
     let mut dropped = present.bounding.without(bounding);
     let place = |problem: Problem, key| match &settings.cap_contract {
-        Some(file) => problem.in_file(file).at_key("cap"),
+        Some(place) => Problem {
+            message: problem.message,
+            ..place.clone()
+        },
         None => problem.at_key(key),
     };
     if !own.effective.has(Set::SETPCAP) && settings.no_new_privs && !is_root {
@@ -549,9 +552,14 @@ fn rights(
     };
     let missing = add.named.without(available);
     if !missing.is_empty() {
-        let message = format!(
-            "cannot add {missing}, which disco does not have itself; start the container with it (`docker run --cap-add`)"
-        );
+        // An engine gives what it is asked for to root only; another user may at most not lose it.
+        let remedy = match is_root || !present.users.include(uid) {
+            true => "start the container with it (`docker run --cap-add`)".to_owned(),
+            false => format!(
+                "start the container as root with it, and let disco become the user (`disco.user={uid}`), who then keeps it"
+            ),
+        };
+        let message = format!("cannot add {missing}, which disco does not have itself; {remedy}");
         problems.push(place(Problem::new(message), "disco.cap_add"));
     }
     let ambient = match (is_root, add.all) {
@@ -789,7 +797,7 @@ mod tests {
                 "`disco.user`: there is no user `ap` in /etc/passwd; did you mean `app`?; add one to the image, or give a number",
                 "`disco.groups`: there is no group `vidoe` in /etc/group; did you mean `video`?; add one to the image, or give a number",
                 "`disco.cap_drop`: cannot drop CAP_KILL without CAP_SETPCAP; start the container as root, or without them (`docker run --cap-drop`)",
-                "`disco.cap_add`: cannot add CAP_BPF, which disco does not have itself; start the container with it (`docker run --cap-add`)",
+                "`disco.cap_add`: cannot add CAP_BPF, which disco does not have itself; start the container as root with it, and let disco become the user (`disco.user=5`), who then keeps it",
                 "`disco.ulimits`: the hard limit of `nofile` is 100 and cannot be raised without CAP_SYS_RESOURCE; take at most that, or start the container with more (`docker run --ulimit nofile=…`)",
                 "`disco.nice`: cannot go from the nice value 0 to -1 without CAP_SYS_NICE; start the container with it (`docker run --cap-add=SYS_NICE`)",
                 "`disco.workdir`: `/dev/null` is not a directory",

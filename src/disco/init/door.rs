@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::SockType;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::Init;
 use super::hooks::Which;
@@ -86,6 +86,9 @@ impl Door {
     /// Binds the socket in the first place where it can be had. That there is none is no end.
     pub(super) fn open(&mut self) {
         self.due = None;
+        if self.places.is_empty() {
+            return;
+        }
         for path in std::mem::take(&mut self.places) {
             let shown = OsStr::from_bytes(path.as_bytes()).display();
             match bind(&path, self.mode) {
@@ -104,6 +107,12 @@ impl Door {
                 }
                 Err(error) => debug!("no status socket at {shown}: {}", reason(error)),
             }
+        }
+        if !self.is_explicit && !self.is_told {
+            self.is_told = true;
+            info!(
+                "no status socket can be had in /run, /dev/shm or /tmp, so that `--explain` and `--health` will find nobody; mount a tmpfs, or name a place with `disco.status`"
+            );
         }
     }
 

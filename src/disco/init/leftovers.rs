@@ -33,6 +33,8 @@ pub struct Leftovers<'a> {
     pub stopping: bool,
     /// When everything must be over, if that is known.
     pub deadline: Option<Instant>,
+    /// How much of the time until then is somebody else's.
+    pub reserve: Duration,
 }
 
 /// How a wait for the last process went.
@@ -45,8 +47,16 @@ enum Wait {
 
 impl Leftovers<'_> {
     /// Ends everything that is left: TERM and CONT, time, KILL. Returns the moment the last one is
-    /// gone.
-    pub fn drain(mut self) {
+    /// gone; if somebody asked for the first time meanwhile, with the time by which all must be over.
+    /// `meanwhile` is called whenever anything happens.
+    pub fn drain(mut self, meanwhile: &mut dyn FnMut()) -> Option<Option<Instant>> {
+        let was_stopping = self.stopping;
+        self.end_all(meanwhile);
+        meanwhile();
+        (self.stopping && !was_stopping).then_some(self.deadline)
+    }
+
+    fn end_all(&mut self, meanwhile: &mut dyn FnMut()) {
         if !reap_all() {
             return;
         }
@@ -56,8 +66,11 @@ impl Leftovers<'_> {
         let start = Instant::now();
         let waited = loop {
             let grace = start + self.plan.drain;
-            let until = self.deadline.map_or(grace, |deadline| grace.min(deadline));
-            match self.wait_for_the_last(until) {
+            let until = match self.deadline.and_then(|at| at.checked_sub(self.reserve)) {
+                Some(deadline) => grace.min(deadline),
+                None => grace,
+            };
+            match self.wait_for_the_last(until, meanwhile) {
                 Wait::Gone => return,
                 Wait::TimeIsUp => break whole_ms(until.saturating_duration_since(start)),
                 Wait::Asked if self.stopping => {
@@ -71,9 +84,9 @@ impl Leftovers<'_> {
             }
         };
         if waited.is_zero() {
-            warn!("killing what is left: {}", Names(&self));
+            warn!("killing what is left: {}", Names(self));
         } else {
-            warn!("killing what is left after {waited:?}: {}", Names(&self));
+            warn!("killing what is left after {waited:?}: {}", Names(self));
         }
         // Again and again: what forks faster than the list is read is not in it.
         let deadline = Instant::now() + KILLED;
@@ -81,7 +94,7 @@ impl Leftovers<'_> {
             self.signal_all(libc::SIGKILL);
             let round = deadline.min(Instant::now() + AGAIN);
             loop {
-                match self.wait_for_the_last(round) {
+                match self.wait_for_the_last(round, meanwhile) {
                     Wait::Gone => return,
                     Wait::TimeIsUp => break,
                     // It is ended as fast as it can be.
@@ -91,12 +104,13 @@ impl Leftovers<'_> {
         }
         warn!(
             "some processes cannot be killed; leaving them: {}",
-            Names(&self)
+            Names(self)
         );
     }
 
-    fn wait_for_the_last(&self, until: Instant) -> Wait {
+    fn wait_for_the_last(&self, until: Instant, meanwhile: &mut dyn FnMut()) -> Wait {
         while reap_all() {
+            meanwhile();
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Wait::TimeIsUp;

@@ -45,7 +45,7 @@ use tracing::{debug, error, info, warn};
 use self::command::{Command, Environment};
 use self::context::ExecContext;
 use self::door::Door;
-use self::hooks::Hooks;
+use self::hooks::{Hooks, Reason};
 use self::keeper::Keeper;
 use self::phase::Phase;
 use self::plan::{Rest, Subreaper};
@@ -89,6 +89,8 @@ struct Init {
     service: Service,
     /// What happened to the command while a hook was attended to.
     late: News,
+    /// Why disco ends, where it is disco that does.
+    reason: Option<Reason>,
     door: Door,
     readiness: Readiness,
     phase: Phase,
@@ -153,6 +155,7 @@ pub fn run(
         keeper: Keeper::new(),
         service: Service::new(),
         late: News::default(),
+        reason: None,
         door: Door::default(),
         readiness,
         phase: Phase::Waiting,
@@ -160,10 +163,11 @@ pub fn run(
         has_input: false,
         owes_sigio: false,
     };
-    if wants_agent && let Err(failure) = init.command.find() {
-        error!("{failure}");
+    if (wants_agent || init.hooks.are_any())
+        && let Err(code) = init.find_programs()
+    {
         init.readiness.end();
-        return failure.code(&init.settings.plan.codes);
+        return code;
     }
     let supervises_anyway = match init.settings.mode {
         Mode::Supervise => true,
@@ -180,7 +184,8 @@ pub fn run(
     if let Some(shown) = shown {
         info!("Exec {shown}");
     }
-    let watches = init.settings.mode == Mode::Auto && init.keeper.stays;
+    let stays = init.keeper.stays || init.hooks.pipe().is_some();
+    let watches = init.settings.mode == Mode::Auto && stays;
     if supervises_anyway || watches {
         init.supervise()
     } else {
@@ -244,7 +249,7 @@ impl Init {
                 && ending.contains(received.number)
             {
                 info!("{received} while waiting for the configuration: ending");
-                self.service.ask_to_stop(&self.settings.plan, None);
+                self.ask_to_stop(None);
                 return Err(Exit::by_signal(received.number).status());
             }
             let news = self.look_after_children();
@@ -350,7 +355,8 @@ impl Init {
                     if self.hooks.pid.is_some() && self.hooks.ended.is_none() {
                         self.hooks.ended = Some(Exit::Code(exit::FAILED));
                     }
-                    if news.command.is_none() && self.service.pid().is_some() {
+                    let is_known = news.command.or(self.late.command).is_some();
+                    if !is_known && self.service.pid().is_some() {
                         error!("the command is gone without a status");
                         news.command = Some(Exit::Code(exit::FAILED));
                     }
@@ -358,6 +364,15 @@ impl Init {
                 }
             }
         }
+    }
+
+    /// Sets everything that follows from a request to stop; `asked` is the signal as it was sent to the
+    /// command, if that runs.
+    fn ask_to_stop(&mut self, asked: Option<i32>) {
+        let plan = &self.settings.plan;
+        let command_runs = self.service.pid().is_some();
+        let reserve = self.hooks.reserve(plan.stop_timeout, command_runs);
+        self.service.ask_to_stop(plan, asked, reserve);
     }
 
     /// Keeps what happened while a hook is attended to: the command's share is for later.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::voice::{self, Speak};
 use crate::contract::exit::{self, Exit};
 use crate::contract::signal::{self, MAX};
+use crate::sys::SignalSet;
 
 /// How init treats the command. The default is what disco does when nothing is set.
 #[derive(Debug, Clone)]
@@ -102,6 +103,14 @@ impl Plan {
     #[must_use]
     pub fn stop_deadline(&self) -> Option<Instant> {
         self.stop_timeout.map(|timeout| Instant::now() + timeout)
+    }
+
+    /// The signals that ask the command to stop.
+    #[must_use]
+    pub fn stops(&self) -> SignalSet {
+        let all = [libc::SIGTERM, libc::SIGINT, self.stop_signal];
+        let stops = all.iter().filter(|number| self.is_stop(**number));
+        stops.fold(SignalSet::none(), |set, number| set.and(*number))
     }
 
     /// Whether a signal from outside asks the command to stop; one that is dropped does not. HUP does not, it reloads; nor does

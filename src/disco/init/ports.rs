@@ -19,6 +19,10 @@ impl Init {
 
     /// Says which of the declared ports nobody listens on.
     pub(super) fn report_ports(&self) {
+        // One that is on its way out, or to come, listens when it does.
+        if self.service.stopping || self.service.pid().is_none() {
+            return;
+        }
         for port in &self.duties.ports {
             match proc::is_listening(port.container, port.udp) {
                 Some(true) => info!("listening on {port}, as the contract says"),

@@ -8,7 +8,7 @@
 //!
 //! Nothing here allocates once the command has started.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -147,8 +147,9 @@ impl Readiness {
                     if is_ready { "" } else { " no longer" }
                 ),
                 Err(error) => warn!(
-                    "cannot {} `disco.ready_file`: {}",
+                    "cannot {} {}, the `disco.ready_file`: {}; it needs a directory in which disco may write",
                     if is_ready { "write" } else { "remove" },
+                    OsStr::from_bytes(file.path.as_bytes()).display(),
                     error.desc()
                 ),
             }

@@ -12,6 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Init;
 use super::command::Why;
+use super::hooks::Reason;
 use super::phase::Phase;
 use super::plan::{Plan, Session, Suspend, When};
 use super::relay::{self, Relay};
@@ -187,13 +188,16 @@ impl Service {
 
     /// Sets everything that follows from a request to stop; `asked` is the signal as it was sent to the
     /// command, if that runs.
-    pub(super) fn ask_to_stop(&mut self, plan: &Plan, asked: Option<i32>) {
+    pub(super) fn ask_to_stop(&mut self, plan: &Plan, asked: Option<i32>, reserve: Duration) {
         self.stopping = true;
         self.asked = asked;
         // Whatever a rule wanted before, and the time that it gave.
         self.restarting = false;
         self.deadline = plan.stop_deadline();
-        self.kill_at = self.deadline;
+        // What runs after the command gets its share of the time.
+        self.kill_at = self
+            .deadline
+            .map(|at| at.checked_sub(reserve).unwrap_or(at));
     }
 
     fn terminal_descriptor(&self) -> Option<&OwnedFd> {
@@ -252,7 +256,9 @@ impl Init {
                     // The queue gives low numbers first: a flood of one must not hide a child's end. Nor
                     // must a SIGIO that somebody sent hide the agent's.
                     in_a_row = in_a_row.wrapping_add(1);
-                    if in_a_row.is_multiple_of(FLOOD) || received.number == libc::SIGIO {
+                    let is_late =
+                        self.late.command.is_some() || self.late.command_stopped.is_some();
+                    if in_a_row.is_multiple_of(FLOOD) || received.number == libc::SIGIO || is_late {
                         self.look_around();
                     }
                 }
@@ -419,6 +425,9 @@ impl Init {
         }
         if self.service.kill_at.is_some_and(|at| at <= now) {
             warn!("the command did not end in time; killing it and its process group");
+            if self.service.stopping {
+                self.reason = Some(Reason::Killed);
+            }
             self.kill_command();
         }
     }
@@ -430,7 +439,7 @@ impl Init {
         if self.service.pid().is_none() {
             if is_stop {
                 info!("asked to stop by {received} while the command does not run");
-                self.service.ask_to_stop(plan, None);
+                self.ask_to_stop(None);
                 self.service.state = State::Over(self.service.last);
             } else {
                 // An instance that has yet to read its configuration needs no reload, and would die of it.
@@ -477,16 +486,19 @@ impl Init {
         let asks = plan.is_stop(from) && !self.service.stopping;
         if asks && self.hooks.comes_before_the_stop() {
             (plan.speak)(&Event::Stopping(received));
-            self.service.ask_to_stop(plan, Some(number));
+            self.ask_to_stop(Some(number));
             self.shut_down_before();
-            self.send(number, received.value);
+            // It may have ended meanwhile, and its pid be another's.
+            if self.late.command.is_none() {
+                self.send(number, received.value);
+            }
             return;
         }
         self.send(number, received.value);
         (plan.speak)(&Event::Forwarded { number, received });
         if asks {
             (plan.speak)(&Event::Stopping(received));
-            self.service.ask_to_stop(plan, Some(number));
+            self.ask_to_stop(Some(number));
         }
     }
 
@@ -560,6 +572,7 @@ impl Init {
                 sys::unseal();
             }
             (plan.speak)(&Event::CannotExecute(&failure));
+            self.reason = (!may_pass).then_some(Reason::NotExecuted);
             let code = match failure.code(&plan.codes) {
                 code if plan.codes.mapped => plan.exit_map.status(Exit::Code(code), None),
                 code => code,

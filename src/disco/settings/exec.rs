@@ -1,12 +1,13 @@
 //! The keys of the `disco` section that say as whom, and within what, the command runs. What they
 //! name is looked up later, in [`crate::disco::init::context`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Section;
 use super::raw::split_list;
 use crate::contract::account::Spec;
 use crate::contract::capability::List;
+use crate::contract::problem::Problem;
 use crate::contract::rlimit::{self, Limit};
 
 /// How the command differs from disco itself; by default in nothing.
@@ -30,19 +31,27 @@ pub struct ExecSettings {
     pub cap_drop: List,
     /// Those that it keeps all the same, also as another user than root.
     pub cap_add: List,
-    /// The contract file, where it is that which says what is dropped and kept, and no setting.
-    pub cap_contract: Option<PathBuf>,
+    /// Where in the contract it is said what is dropped and kept, where no setting says it; a problem
+    /// without words.
+    pub cap_contract: Option<Problem>,
 }
 
 impl ExecSettings {
     /// Drops all capabilities but these and those of the settings, for good, as `cap` of the contract
     /// asks (asyncy A-100).
-    pub fn keep_only(&mut self, kept: List, contract: &Path) {
+    ///
+    /// Whoever runs the container has the last word: what a setting drops, the contract does not keep.
+    /// `place` is where in the contract that is said.
+    pub fn keep_only(&mut self, kept: List, place: Problem) {
         let is_own = self.cap_drop.is_empty() && self.cap_add.is_empty();
-        self.cap_contract = is_own.then(|| contract.to_owned());
-        self.cap_drop.all = true;
-        self.cap_add.all |= kept.all;
-        self.cap_add.named = self.cap_add.named.or(kept.named);
+        self.cap_contract = is_own.then_some(place);
+        if !self.cap_drop.all {
+            self.cap_add.all |= kept.all;
+            let kept = kept.named.without(self.cap_drop.named);
+            self.cap_add.named = self.cap_add.named.or(kept);
+        }
+        // With `ALL` added, what is dropped by name is all that is dropped.
+        self.cap_drop.all = !self.cap_add.all;
         self.no_new_privs = true;
     }
 }

@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(parsed) => {
             let manifest = parsed.manifest;
             if let Some(commands) = &manifest.commands {
-                let _ = usage::container(commands, manifest.help.as_deref());
+                let _ = usage::container(commands, &manifest);
                 for command in &commands.named {
                     let _ = usage::command(command);
                 }
@@ -37,9 +37,9 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(kept.iter().all(|(name, _)| name != "DISCO_CFG"));
             }
         }
-        Err(problems) => {
-            assert!(!problems.is_empty());
-            assert!(problems.iter().all(|problem| problem.file.as_deref() == Some(file)));
+        Err(rejected) => {
+            assert!(!rejected.problems.is_empty());
+            assert!(rejected.problems.iter().all(|problem| problem.file.as_deref() == Some(file)));
         }
     }
 });
