@@ -816,3 +816,39 @@ fn a42_a_remount_keeps_what_else_is_said_and_touches_no_other_namespace() {
         .run()
         .assert_stdout("not here\nstill mine\n");
 }
+
+#[test]
+#[ignore = "needs docker"]
+fn the_example_is_an_image() {
+    let sandbox = Sandbox::new();
+    for file in ["asyncy.yml", "greet", "startup.sh", "shutdown.sh"] {
+        let path = format!("examples/contract/{file}");
+        sandbox.write(&path, []);
+        std::fs::copy(crate::support::repo().join(&path), sandbox.path(&path)).unwrap();
+    }
+    sandbox.write("disco", []);
+    std::fs::copy(dist_bin(), sandbox.path("disco")).unwrap();
+    let base = Image::busybox().build();
+    let base = format!("BASE={}", base.name());
+    let file = crate::support::repo().join("examples/contract/Dockerfile");
+    let image = Image::built([
+        "--build-arg=DISCO=disco",
+        "--build-arg",
+        &base,
+        "-f",
+        file.to_str().unwrap(),
+        sandbox.dir().to_str().unwrap(),
+    ]);
+    let run = |words: &[&str]| {
+        let container = Container::of(&image).env("GREETING", "Hello");
+        container.args(words).run()
+    };
+    run(&["greet", "World"])
+        .assert_code(0)
+        .assert_stdout("Hello, World!\n")
+        .assert_stderr_has("startup hook: ready to greet");
+    run(&["gret", "World"]).assert_code(64);
+    run(&["--help"])
+        .assert_code(0)
+        .assert_stdout_has("GREETING");
+}
