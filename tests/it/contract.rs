@@ -461,19 +461,23 @@ fn a70_a40_what_is_less_than_was_asked_for_is_told() {
         .assert_stderr_lacks("WARN");
 }
 
+/// A contract whose one volume is to be read-only, a disco beside it, and where the volume is.
+fn with_read_only_volume() -> (Sandbox, Disco, String) {
+    let (sandbox, disco) = with("");
+    let dest = sandbox.path("data");
+    std::fs::create_dir(&dest).unwrap();
+    let dest = dest.display().to_string();
+    let contract = format!("volumes: {{data: {{dest: {dest}, mode: ro}}}}");
+    sandbox.write("asyncy.yml", contract);
+    (sandbox, disco, dest)
+}
+
 #[test]
 fn a42_a_read_only_volume_is_made_so() {
     if !is_root("mounts") {
         return;
     }
-    let (sandbox, disco) = with("");
-    let dest = sandbox.path("data");
-    std::fs::create_dir(&dest).unwrap();
-    let dest = dest.display();
-    sandbox.write(
-        "asyncy.yml",
-        format!("volumes: {{data: {{dest: {dest}, mode: ro}}}}"),
-    );
+    let (sandbox, disco, dest) = with_read_only_volume();
     let write = format!("touch {dest}/x && echo written");
     let mount = format!("mount -t tmpfs none {dest}");
     let disco = disco.pid1().prepared(&mount);
@@ -788,20 +792,13 @@ fn a42_a_remount_keeps_what_else_is_said_and_touches_no_other_namespace() {
     if !is_root("mounts") {
         return;
     }
-    let (sandbox, disco) = with("");
-    let dest = sandbox.path("data");
-    std::fs::create_dir(&dest).unwrap();
-    let dest = dest.display();
-    sandbox.write(
-        "asyncy.yml",
-        format!("volumes: {{data: {{dest: {dest}, mode: ro}}}}"),
-    );
+    let (sandbox, disco, dest) = with_read_only_volume();
     let mount = format!("mount -t tmpfs -o nosuid,nodev,noexec none {dest}");
     let out = disco
         .clone()
         .pid1()
         .prepared(&mount)
-        .args(["grep", &dest.to_string(), "/proc/self/mountinfo"])
+        .args(["grep", &dest, "/proc/self/mountinfo"])
         .run();
     out.assert_code(0)
         .assert_stdout_has(" ro,nosuid,nodev,noexec");

@@ -19,6 +19,15 @@ fn with(contract: &str, pid1: bool) -> (Sandbox, Disco) {
     (sandbox, if pid1 { disco.pid1() } else { disco })
 }
 
+/// Runs a shell that does `first`, says that it is up and then waits to be ended.
+#[track_caller]
+fn up(disco: Disco, first: &str) -> Running {
+    let script = format!("{first}; echo up; while :; do sleep 0.02; done");
+    let running = disco.args(["sh", "-c", &script]).spawn();
+    running.wait_stdout("up");
+    running
+}
+
 const BOTH: &str = "lifecycle: {startup: ./note up, shutdown: ./note down}";
 
 #[test]
@@ -55,7 +64,9 @@ fn a90_a_startup_hook_alone_needs_no_init() {
         .arg("true")
         .run()
         .assert_code(78)
-        .assert_stderr_has("`disco.mode`: `exec` leaves nobody to honour `lifecycle.shutdown`");
+        .assert_stderr_has(
+            "`lifecycle.shutdown`: leaves nobody to honour it with `disco.mode=exec`",
+        );
 }
 
 #[test]
@@ -219,15 +230,7 @@ fn a90_a_stop_in_each_phase_shuts_down_what_was_begun() {
 fn a90_the_shutdown_hook_has_what_is_left_of_the_time_to_stop() {
     for pid1 in [false, true] {
         let (sandbox, disco) = with("lifecycle: {shutdown: './note down; sleep 1000'}", pid1);
-        let running = disco
-            .cfg("disco.stop_timeout=1500ms")
-            .args([
-                "sh",
-                "-c",
-                "trap 'exit 0' TERM; echo up; while :; do sleep 0.02; done",
-            ])
-            .spawn();
-        running.wait_stdout("up");
+        let running = up(disco.cfg("disco.stop_timeout=1500ms"), "trap 'exit 0' TERM");
         running.signal(Signal::SIGTERM);
         let out = running.wait();
         out.assert_code(70)
@@ -239,15 +242,7 @@ fn a90_the_shutdown_hook_has_what_is_left_of_the_time_to_stop() {
 #[test]
 fn a90_a_second_stop_ends_the_hook_where_it_means_now() {
     let (sandbox, disco) = with("lifecycle: {shutdown: './note down; sleep 1000'}", true);
-    let running = disco
-        .cfg("disco.second_stop=kill")
-        .args([
-            "sh",
-            "-c",
-            "trap 'exit 0' TERM; echo up; while :; do sleep 0.02; done",
-        ])
-        .spawn();
-    running.wait_stdout("up");
+    let running = up(disco.cfg("disco.second_stop=kill"), "trap 'exit 0' TERM");
     running.signal(Signal::SIGTERM);
     sandbox.wait_file("notes");
     running.signal(Signal::SIGTERM);
@@ -264,9 +259,7 @@ fn a90_shutdown_may_come_before_the_command_is_asked() {
             "lifecycle: {shutdown: {command: './note down', before: true}}",
             pid1,
         );
-        let script = "trap './note bye; exit 4' TERM; echo up; while :; do sleep 0.02; done";
-        let running = disco.args(["sh", "-c", script]).spawn();
-        running.wait_stdout("up");
+        let running = up(disco, "trap './note bye; exit 4' TERM");
         running.signal(Signal::SIGTERM);
         running.wait().assert_code(4);
         assert_eq!(sandbox.read("notes"), "down\nbye\n");
@@ -282,14 +275,7 @@ fn a90_shutdown_may_come_before_the_command_is_asked() {
             "lifecycle: {shutdown: {command: './note down; kill -KILL $(cat pid); sleep 0.2', before: true}}",
             pid1,
         );
-        let running = disco
-            .args([
-                "sh",
-                "-c",
-                "echo $$ > pid; echo up; while :; do sleep 0.02; done",
-            ])
-            .spawn();
-        running.wait_stdout("up");
+        let running = up(disco, "echo $$ > pid");
         running.signal(Signal::SIGTERM);
         running.wait().assert_code(137);
         assert_eq!(sandbox.read("notes"), "down\n");
@@ -424,14 +410,7 @@ fn a90_a_command_that_ends_beside_a_silent_hook_is_not_waited_for() {
             "lifecycle: {shutdown: {command: 'exec >/dev/null 2>&1; ./note down; until test -e go; do sleep 0.02; done', before: true}}",
             pid1,
         );
-        let running = disco
-            .args([
-                "sh",
-                "-c",
-                "trap 'exit 6' USR1; echo up; while :; do sleep 0.02; done",
-            ])
-            .spawn();
-        running.wait_stdout("up");
+        let running = up(disco, "trap 'exit 6' USR1");
         running.signal(Signal::SIGTERM);
         sandbox.wait_file("notes");
         kill(running.child("sh"), Signal::SIGUSR1).unwrap();
@@ -452,9 +431,7 @@ fn a90_a_failed_hook_before_the_stop_counts_as_one_after_it() {
             "lifecycle: {shutdown: {command: 'exit 3;', before: true}}",
             true,
         );
-        let script = format!("trap 'exit {status}' TERM; echo up; while :; do sleep 0.02; done");
-        let running = disco.args(["sh", "-c", &script]).spawn();
-        running.wait_stdout("up");
+        let running = up(disco, &format!("trap 'exit {status}' TERM"));
         running.signal(Signal::SIGTERM);
         let out = running.wait();
         out.assert_code(code);
@@ -477,13 +454,10 @@ fn a90_hook_and_command_share_the_time_to_stop() {
         "lifecycle: {shutdown: {command: 'sleep 1000', before: true}}",
         true,
     );
-    let script =
-        "trap 'sleep 0.2; ./note flushed; exit 0' TERM; echo up; while :; do sleep 0.02; done";
-    let running = disco
-        .cfg("disco.stop_timeout=3s")
-        .args(["sh", "-c", script])
-        .spawn();
-    running.wait_stdout("up");
+    let running = up(
+        disco.cfg("disco.stop_timeout=3s"),
+        "trap 'sleep 0.2; ./note flushed; exit 0' TERM",
+    );
     running.signal(Signal::SIGTERM);
     let out = running.wait();
     out.assert_code(70);
@@ -494,12 +468,7 @@ fn a90_hook_and_command_share_the_time_to_stop() {
         "lifecycle: {shutdown: {command: ./note down, timeout: 1s}}",
         true,
     );
-    let script = "trap '' TERM; echo up; while :; do sleep 0.02; done";
-    let running = disco
-        .cfg("disco.stop_timeout=3s")
-        .args(["sh", "-c", script])
-        .spawn();
-    running.wait_stdout("up");
+    let running = up(disco.cfg("disco.stop_timeout=3s"), "trap '' TERM");
     running.signal(Signal::SIGTERM);
     let out = running.wait();
     out.assert_code(137);
@@ -587,10 +556,7 @@ fn a90_other_signals_wait_for_the_end_of_a_hook_before_the_stop() {
         "lifecycle: {shutdown: {command: './note down; until test -e go; do sleep 0.02; done', before: true}}",
         true,
     );
-    let script =
-        "trap './note reloaded' HUP; trap 'exit 0' TERM; echo up; while :; do sleep 0.02; done";
-    let running = disco.args(["sh", "-c", script]).spawn();
-    running.wait_stdout("up");
+    let running = up(disco, "trap './note reloaded' HUP; trap 'exit 0' TERM");
     running.signal(Signal::SIGTERM);
     sandbox.wait_file("notes");
     running.signal(Signal::SIGHUP);

@@ -4,28 +4,28 @@
 //! What the file means is [`crate::contract::manifest`]'s; here the machine is looked at. What outlasts
 //! the start is handed to init as [`Duties`].
 
+mod calls;
 mod find;
 mod surroundings;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::Path;
 
-use nix::unistd::{AccessFlags, access};
 use tracing::{debug, error, warn};
 
+use self::calls::{Called, WrongCall};
 use self::find::Baked;
-pub use self::find::Located;
 use super::settings::{Calls, ContractSettings, Mode, Settings};
 use crate::contract::exit;
-use crate::contract::manifest::bind::{self, Call, Image};
-use crate::contract::manifest::command::Commands;
+use crate::contract::manifest::Manifest;
 use crate::contract::manifest::lifecycle::Hook;
 use crate::contract::manifest::resources::Port;
 use crate::contract::manifest::shape::{Found, Place, Shape};
-use crate::contract::manifest::{Manifest, usage};
-use crate::contract::problem::Problem;
 use crate::contract::report::Report;
 use crate::contract::text::{Step, count};
+
+pub use self::calls::wrong_call;
+pub use self::find::Located;
 
 /// What init is to do for the contract.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -96,12 +96,7 @@ pub fn read(settings: &ContractSettings) -> Option<Manifest> {
 pub fn usage(settings: &ContractSettings) -> Option<String> {
     let manifest = read(settings)?;
     let commands = manifest.commands.as_ref()?;
-    (settings.calls != Calls::Free).then(|| container_usage(commands, &manifest))
-}
-
-fn container_usage(commands: &Commands, manifest: &Manifest) -> String {
-    let text = usage::container(commands, manifest);
-    format!("{text}\nThis container is run by disco; `disco -h` tells its own options.\n")
+    (settings.calls != Calls::Free).then(|| calls::container_usage(commands, &manifest))
 }
 
 /// Holds the call, the variables and the surroundings to the contract, and sets in `settings` what it
@@ -126,14 +121,21 @@ pub fn enforce(located: &Located, settings: &mut Settings, words: Vec<OsString>)
         volumes: &volumes,
         look: &look,
     };
-    let lookup = |name: &str| std::env::var_os(name);
+    let (argv, result) = match calls::judge(manifest, &settings.contract, &baked, words, &place) {
+        Called::Help(usage) => return Verdict::Usage(usage),
+        Called::Good(argv, result) => (Ok(argv), result),
+        Called::Wrong(wrong) => (Err(wrong), None),
+    };
     if let Some(environment) = &manifest.environment {
-        environment.check(&lookup, &place, &mut report);
+        environment.check(&|name| std::env::var_os(name), &place, &mut report);
     }
     surroundings::check(manifest, &mut report);
-    let called = call(manifest, &settings.contract, &baked, words, &place);
-    if let Called::Help(usage) = called {
-        return Verdict::Usage(usage);
+    let duties = duties(manifest, settings, &baked, result);
+    if let Some(key) = duties.must_stay().filter(|_| settings.mode == Mode::Exec) {
+        let message =
+            "leaves nobody to honour it with `disco.mode=exec`; expected `supervise` or `auto`";
+        let path: Vec<_> = key.split('.').map(Step::Key).collect();
+        report.refuse(&path, message);
     }
     for warning in odd().chain(&report.warnings) {
         warn!("{warning}");
@@ -141,46 +143,53 @@ pub fn enforce(located: &Located, settings: &mut Settings, words: Vec<OsString>)
     for problem in &report.problems {
         error!("{problem}");
     }
-    let wrong = count(report.problems.len(), "problem");
-    let unable =
-        format!("Unable to configure container: {wrong} with its environment or its contract");
-    let (argv, result) = match called {
-        Called::Good(argv, result) => (argv, result),
-        Called::Wrong(problems, command, usage) => {
-            for problem in &problems {
-                error!("{problem}");
-            }
-            let arguments = count(problems.len(), "problem");
-            return match report.problems.is_empty() {
-                true => {
-                    let around = match command {
-                        Some(_) => "",
-                        None => {
-                            "; `-e DISCO_CFG=disco.commands=off` lets any program through, `--entrypoint` goes around disco"
-                        }
-                    };
-                    let last = format!(
-                        "bad arguments: {arguments} with the call of the container{around}"
-                    );
-                    Verdict::End(exit::USAGE, usage, last)
-                }
-                false => {
-                    let last = format!("{unable}, and {arguments} with the call");
-                    Verdict::End(exit::CONFIG, usage, last)
-                }
-            };
-        }
-        Called::Help(usage) => return Verdict::Usage(usage),
+    let argv = match (argv, report.problems.len()) {
+        (Ok(argv), 0) => argv,
+        (argv, problems) => return refuse(problems, argv.err()),
     };
-    if !report.problems.is_empty() {
-        return Verdict::End(exit::CONFIG, String::new(), unable);
-    }
+    // From here on something is done, and not only looked at.
     surroundings::mount(manifest);
     if let Some(kept) = manifest.capabilities {
         let place = report.problem(&[Step::Key("cap")], "");
         settings.exec.keep_only(kept, place);
     }
-    let duties = Duties {
+    Verdict::Run(argv, Box::new(duties))
+}
+
+/// The end, for so many problems with the container and what is wrong with its call.
+fn refuse(problems: usize, call: Option<WrongCall>) -> Verdict {
+    let unable = format!(
+        "Unable to configure container: {} with its environment or its contract",
+        count(problems, "problem")
+    );
+    let Some(call) = call else {
+        return Verdict::End(exit::CONFIG, String::new(), unable);
+    };
+    for problem in &call.problems {
+        error!("{problem}");
+    }
+    let arguments = count(call.problems.len(), "problem");
+    if problems > 0 {
+        let last = format!("{unable}, and {arguments} with the call");
+        return Verdict::End(exit::CONFIG, call.usage, last);
+    }
+    let around = match call.command {
+        Some(_) => "",
+        None => {
+            "; `-e DISCO_CFG=disco.commands=off` lets any program through, `--entrypoint` goes around disco"
+        }
+    };
+    let last = format!("bad arguments: {arguments} with the call of the container{around}");
+    Verdict::End(exit::USAGE, call.usage, last)
+}
+
+fn duties(
+    manifest: &Manifest,
+    settings: &Settings,
+    baked: &Baked,
+    result: Option<Shape>,
+) -> Duties {
+    Duties {
         environment: manifest.environment.as_ref().map(|environment| {
             let also = [&settings.contract.passthrough[..], &baked.variables].concat();
             environment.filter(std::env::vars_os().collect(), &also)
@@ -189,110 +198,7 @@ pub fn enforce(located: &Located, settings: &mut Settings, words: Vec<OsString>)
         shutdown: manifest.lifecycle.shutdown.clone(),
         ports: manifest.ports.clone(),
         result,
-    };
-    if let Some(key) = duties.must_stay().filter(|_| settings.mode == Mode::Exec) {
-        let last = format!(
-            "`disco.mode`: `exec` leaves nobody to honour `{key}` of {}; expected `supervise` or `auto`",
-            manifest.file.display()
-        );
-        return Verdict::End(exit::CONFIG, String::new(), last);
     }
-    Verdict::Run(argv, Box::new(duties))
-}
-
-/// What is wrong with a call of a declared command, as far as that can be told ahead of a start. Words
-/// that name none may be what the image runs before those of a caller.
-#[must_use]
-pub fn wrong_call(manifest: &Manifest, settings: &Settings, words: &[OsString]) -> Vec<Problem> {
-    let Ok(baked) = find::baked() else {
-        return Vec::new();
-    };
-    let words = words.to_vec();
-    match call(manifest, &settings.contract, &baked, words, &Place::NOWHERE) {
-        Called::Wrong(problems, Some(_), _) => problems,
-        _ => Vec::new(),
-    }
-}
-
-/// What the words of the container come to.
-enum Called {
-    Good(Vec<OsString>, Option<Shape>),
-    Help(String),
-    /// The problems, the command if it is known, and the usage of what was meant.
-    Wrong(Vec<Problem>, Option<String>, String),
-}
-
-fn call(
-    manifest: &Manifest,
-    settings: &ContractSettings,
-    baked: &Baked,
-    words: Vec<OsString>,
-    place: &Place<'_>,
-) -> Called {
-    let Some(commands) = &manifest.commands else {
-        return Called::Good(words, None);
-    };
-    if settings.calls == Calls::Free {
-        return Called::Good(words, None);
-    }
-    let known = match settings.entrypoint.as_slice() {
-        [] => (!baked.entrypoint.is_empty()).then_some((&baked.entrypoint, "")),
-        _ => Some((&settings.entrypoint, "disco.entrypoint")),
-    };
-    let prefix = match known.map(|(entrypoint, key)| (bind::prefix(entrypoint, &words), key)) {
-        None => None,
-        Some((Ok(prefix), _)) => Some(prefix),
-        // What was noted at the build may have been overridden since, by `--entrypoint`.
-        Some((Err(_), "")) => None,
-        Some((Err(message), key)) => {
-            let problem = Problem::new(message).at_key(key);
-            return Called::Wrong(vec![problem], None, String::new());
-        }
-    };
-    let image = Image {
-        prefix,
-        is_program: &is_program,
-        is_file: &|word| Path::new(word).is_file(),
-        place,
-    };
-    match commands.bind(&words, &image) {
-        Call::Run(command, argv) => {
-            let result = command.result.check.then(|| command.result.shape.clone());
-            Called::Good(argv, result)
-        }
-        Call::Help(None) => Called::Help(container_usage(commands, manifest)),
-        Call::Help(Some(command)) => Called::Help(usage::command(command)),
-        Call::Wrong(_, problems) if settings.calls == Calls::Warned => {
-            for problem in problems {
-                warn!("{problem}");
-            }
-            Called::Good(words, None)
-        }
-        Call::Wrong(command, problems) => {
-            let place = |message| {
-                let name = command.map_or("", |command| command.name.as_str());
-                match name {
-                    "" => Problem::new(message),
-                    name => Problem::new(message).at_key(name),
-                }
-            };
-            let usage = match command {
-                Some(command) => usage::command(command),
-                None => usage::container(commands, manifest),
-            };
-            let name = command.map(|command| command.name.clone());
-            Called::Wrong(problems.into_iter().map(place).collect(), name, usage)
-        }
-    }
-}
-
-fn is_program(word: &OsStr) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_one = |dir: std::path::PathBuf| {
-        let file = dir.join(word);
-        file.is_file() && access(&file, AccessFlags::X_OK).is_ok()
-    };
-    std::env::split_paths(&path).any(is_one)
 }
 
 fn look(path: &Path) -> Found {
