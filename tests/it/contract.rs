@@ -562,6 +562,31 @@ fn in_a_container_the_contract_decides_what_the_command_is_given() {
     run(&["echo", "x"]).assert_code(64);
     run(&[]).assert_code(64);
     Container::of(&image).args(["env"]).run().assert_code(78);
+    // What cake has noted of the image is the image's: its variables go on, and its words are none of
+    // the caller's.
+    let noted = Image::busybox()
+        .program("/disco", &dist_bin())
+        .file(
+            "/asyncy.yml",
+            "commands: {go: {args: [n:int]}}\nenv: {TOKEN: }\n",
+            0o644,
+        )
+        .file(
+            "/usr/share/layercake/manifest.json",
+            r#"{"image": {"env": ["IMAGE_SECRET"], "entrypoint": ["env", "-u", "HOME"]}}"#,
+            0o644,
+        )
+        .file(
+            "/bin/go",
+            "#!/bin/sh\necho $IMAGE_SECRET:$OTHER:$1\n",
+            0o755,
+        )
+        .change("ENV IMAGE_SECRET=x")
+        .change(r#"ENTRYPOINT ["/disco", "env", "-u", "HOME"]"#)
+        .build();
+    let container = Container::of(&noted).env("TOKEN", "t").env("OTHER", "y");
+    let out = container.args(["go", "7"]).run();
+    out.assert_code(0).assert_stdout("x::7\n");
 }
 
 #[test]
