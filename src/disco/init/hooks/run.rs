@@ -21,6 +21,9 @@ use crate::sys::{self, Fork};
 /// From TERM to KILL for a hook that is ended, at least.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How often a hook is killed before it is given up: it hangs in the kernel then.
+const KILLS: u32 = 2;
+
 /// A hook at work.
 struct Running {
     pid: i32,
@@ -70,6 +73,7 @@ impl Init {
         let limit = self.limit(hook, started);
         let mut asked_at = started;
         let mut kill_at: Option<Instant> = None;
+        let mut kills = 0;
         let mut why: Option<Failure> = None;
         loop {
             let more = running.follow.turn() == Progress::More;
@@ -92,7 +96,12 @@ impl Init {
             // A stop that has come meanwhile leaves it less.
             let limit = limit.min(self.limit(hook, started));
             let due = match kill_at {
+                Some(at) if at <= now && kills >= KILLS => {
+                    warn!("the {which} hook cannot be killed; going on without it");
+                    return Err(why.unwrap_or(Failure::Failed));
+                }
                 Some(at) if at <= now => {
+                    kills += 1;
                     match now.saturating_duration_since(asked_at) >= GRACE {
                         true => warn!("killing the {which} hook, which ignores TERM"),
                         false => warn!("killing the {which} hook: there is no time left for it"),
