@@ -171,8 +171,9 @@ fn a_command_that_cannot_say_that_it_is_ready_is_not() {
         });
         assert_eq!(told["ready"], false);
         let out = container.exec(&["/disco", "--health"]);
-        out.assert_code(1)
-            .assert_stdout("unhealthy: the command is not ready\n");
+        out.assert_code(1).assert_stdout_has(
+            "unhealthy: the command is not ready; with `disco.notify` it says so",
+        );
         let started = Instant::now();
         container.stop(Duration::from_secs(10));
         assert!(started.elapsed() < Duration::from_secs(5));
