@@ -5,7 +5,8 @@
 //!
 //! - [`contract`]: pure types and parsers, no I/O. Text to trees, schemas, rules, exit codes, signals.
 //! - [`sys`]: the kernel where std and nix do not reach; all unsafe code.
-//! - [`disco`]: inside the container. [`disco::init`] is PID 1, [`disco::agent`] its child that
+//! - [`disco`]: inside the container. [`disco::contract`] holds it to its contract file,
+//!   [`disco::init`] is PID 1, [`disco::agent`] its child that
 //!   configures, and between them [`disco::link`]. [`disco::explain`] and [`disco::health`] ask the one
 //!   that runs. [`disco::dropin`] is disco under the names of other inits.
 //!
