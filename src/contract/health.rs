@@ -165,12 +165,17 @@ fn http(value: &Value) -> Result<Check, (String, String)> {
             return Err(whole(message.to_owned()));
         }
     };
-    known(map, &["port", "path", "host", "scheme"])?;
+    known(map, &["port", "path", "host", "scheme", "method"])?;
     let text = |key: &'static str, default: &str| match map.get(key) {
         None => Ok(default.to_owned()),
         Some(Value::String(text)) => Ok(text.clone()),
         Some(_) => Err((key.to_owned(), "expected a string".to_owned())),
     };
+    // A later form of the file names it; a probe never does anything else than look.
+    if !text("method", "get")?.eq_ignore_ascii_case("get") {
+        let message = "expected `get`, by which a probe asks, or no such key".to_owned();
+        return Err(("method".to_owned(), message));
+    }
     let scheme = text("scheme", "http")?.to_ascii_lowercase();
     let tls = match scheme.as_str() {
         "http" => false,

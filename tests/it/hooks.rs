@@ -589,3 +589,61 @@ fn a90_a_disco_beside_disco_has_no_second_life_of_the_container() {
         .assert_stderr_has("are left to it");
     assert_eq!(sandbox.read("notes"), "up\ndown\n");
 }
+
+#[test]
+#[ignore = "needs docker"]
+fn a90_in_containers_hooks_are_held_to_their_word_in_every_phase() {
+    let image = |contract: &str| {
+        Image::busybox()
+            .program("/disco", &dist_bin())
+            .file("/asyncy.yml", contract, 0o644)
+            .file("/usr/share/layercake/db.schema", "name: db\n", 0o644)
+            .change(r#"ENTRYPOINT ["/disco"]"#)
+    };
+    for (contract, told) in [
+        (
+            "lifecycle: {startup: 'echo no; exit 3'}",
+            "the startup hook failed: exit status 3",
+        ),
+        (
+            "lifecycle: {startup: {command: sleep 1000, timeout: 300ms}}",
+            "the startup hook took longer than 300ms",
+        ),
+        (
+            "lifecycle: {shutdown: 'exit 3;'}",
+            "leaving with 70: the shutdown hook failed",
+        ),
+    ] {
+        let image = image(contract).build();
+        let out = Container::of(&image).args(["true"]).run();
+        out.assert_code(70).assert_stderr_has(told);
+    }
+    let waits = "rules: [{rule: {when: db, do: 'true'}}]";
+    let hooks = "lifecycle: {startup: 'echo begun; sleep 1000', shutdown: 'echo closing; sleep 1; echo cleaned'}";
+    // While it waits for its configuration nothing has begun.
+    let waiting = image(hooks)
+        .file("/usr/share/layercake/x.rules", waits, 0o644)
+        .build();
+    let container = Container::of(&waiting)
+        .env("DISCO_CFG", "env.prefix=NONE_|disco.log_level=debug")
+        .args(["true"])
+        .start();
+    container.wait_logs("missing from env");
+    container.stop(Duration::from_secs(10));
+    assert_eq!(container.exit_code(), 143);
+    assert!(!container.logs().contains("hook"), "{}", container.logs());
+    // In the startup hook, and once more in the shutdown hook, which goes on.
+    let built = image(hooks).build();
+    let container = Container::of(&built).args(["true"]).start();
+    container.wait_logs("startup hook: begun");
+    container.signal(Signal::SIGTERM);
+    container.wait_logs("shutdown hook: closing");
+    container.signal(Signal::SIGTERM);
+    assert_eq!(container.exit_code(), 143);
+    let logs = container.logs();
+    assert!(logs.contains("shutdown hook: cleaned"), "{logs}");
+    assert!(
+        logs.trim_end().ends_with("came before the command"),
+        "{logs}"
+    );
+}

@@ -97,6 +97,7 @@ const TOLERATED: &[&str] = &[
     "homepage",
     "license",
     "author",
+    "info",
 ];
 
 /// Keys of the later Open Microservice format that mean calls by other ways than arguments.

@@ -1139,6 +1139,41 @@ fn what_is_most_likely_a_mistake_is_told_apart_from_what_is_odd() {
 }
 
 #[test]
+fn a80_health_in_its_forms() {
+    use crate::contract::health::Check;
+    let check = |text: &str| good(text).health.unwrap().check;
+    let http = Check::Http {
+        tls: false,
+        host: "127.0.0.1".to_owned(),
+        port: 8080,
+        path: "/live".to_owned(),
+    };
+    assert_eq!(
+        check("health: {http: {method: GET, port: 8080, path: live}}"),
+        http
+    );
+    assert_eq!(check("health: {http: 'http://127.0.0.1:8080/live'}"), http);
+    assert_eq!(
+        check("health: ./probe -v"),
+        Check::Command(vec!["./probe".to_owned(), "-v".to_owned()])
+    );
+    assert!(matches!(
+        check("health: {command: 'a | b'}"),
+        Check::Line(_)
+    ));
+    assert!(matches!(
+        check("health: {tcp: 5432, timeout: 2s}"),
+        Check::Tcp { port: 5432, .. }
+    ));
+    let told = bad("health: {http: {method: post, port: 1}}");
+    assert!(
+        told[0].contains("`health.http.method`: expected `get`"),
+        "{told:?}"
+    );
+    assert!(bad("health: {http: {prot: 1}}")[0].contains("did you mean `port`?"));
+}
+
+#[test]
 fn no_nesting_takes_the_parser_for_ever() {
     for open in ["[", "{a: ", "- "] {
         let _ = parse(Path::new("f"), open.repeat(100_000).as_bytes());
