@@ -4,23 +4,49 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What a mapping begins with: the size of a page on the machines that disco is built for.
+const PAGE: usize = 4096;
+
 unsafe extern "C" {
     /// environ(7): the C library's list of `NAME=value` strings, ended by null.
     static environ: *const *mut libc::c_char;
     /// The linker's: where the program begins in memory.
     static __executable_start: u8;
-    /// The linker's: where its code ends. What lies between is read-only.
-    static etext: u8;
 }
 
-/// Takes the program's code out of memory, from which it comes back page by page as it is run. What
-/// init needs once it waits is a small part of what it took to get there.
+/// Takes the program's code and constants out of memory, from which they come back page by page as they
+/// are used. What init needs once it waits is a small part of what it took to get there.
 pub fn release_code() {
-    let (start, end) = (&raw const __executable_start, &raw const etext);
-    let length = end.addr().saturating_sub(start.addr());
-    // SAFETY: a read-only mapping of a file loses nothing by this, and where there is a hole in the
-    // range the kernel skips it; the start is that of the mapping, and so of a page.
-    unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) };
+    // The program headers as the kernel has mapped them (getauxval(3)).
+    // SAFETY: asks for a number.
+    let headers = unsafe { libc::getauxval(libc::AT_PHDR) };
+    // SAFETY: asks for a number.
+    let count = unsafe { libc::getauxval(libc::AT_PHNUM) };
+    // An address is as wide as a pointer.
+    let address = |number: u64| usize::try_from(number).unwrap_or(0);
+    let start = &raw const __executable_start;
+    let mut first = None;
+    for index in 0..address(count) {
+        let all: *const libc::Elf64_Phdr = std::ptr::with_exposed_provenance(address(headers));
+        let header = all.wrapping_add(index);
+        // SAFETY: one of the headers that the kernel says are there, for as long as the process lives.
+        let header = unsafe { header.read() };
+        if header.p_type != libc::PT_LOAD {
+            continue;
+        }
+        // The first is where the program begins, so that addresses may be counted from there; and each
+        // is mapped from the page on in which it begins.
+        let (begin, length) = (address(header.p_vaddr), address(header.p_memsz));
+        let (page, within) = (begin & !(PAGE - 1), begin & (PAGE - 1));
+        let first = *first.get_or_insert(page);
+        if header.p_flags & libc::PF_W != 0 {
+            continue;
+        }
+        let place = start.wrapping_add(page.wrapping_sub(first)).cast_mut();
+        // SAFETY: a mapping of the program's file that nobody may write to loses nothing by this; with
+        // larger pages than these the kernel refuses.
+        unsafe { libc::madvise(place.cast(), within + length, libc::MADV_DONTNEED) };
+    }
 }
 
 /// Blanks the value of an environment variable where it lies, so that `/proc/PID/environ`, which the

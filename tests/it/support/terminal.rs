@@ -1,10 +1,12 @@
 //! Runs a command on a terminal of its own, types into it and reads its screen.
 
+use super::proc::descendants;
 use super::{DEADLINE, tail, try_wait_for};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-use nix::unistd::pipe2;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, pipe2};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -140,6 +142,12 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
+            // What a shell has started in the background outlives it, and is restarted for ever if disco
+            // was told to. All ids are still theirs: nobody has reaped the first of them yet.
+            let pid = Pid::from_raw(child.id().cast_signed());
+            for descendant in descendants(pid) {
+                let _ = kill(descendant, Signal::SIGKILL);
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
