@@ -10,7 +10,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{pipe2, read, write};
+use tracing::{error, warn};
 
+use super::Init;
+use crate::contract::exit;
 use crate::contract::manifest::shape::{Place, Shape};
 use crate::sys::{self, Fork};
 
@@ -26,7 +29,7 @@ pub(super) struct Relay {
 }
 
 /// What became of a result.
-pub(super) enum Verdict {
+enum Verdict {
     /// It is what was declared.
     Good,
     /// It is not; why, as a fragment.
@@ -36,7 +39,7 @@ pub(super) enum Verdict {
 }
 
 /// Why a result is not what was declared.
-pub(super) struct Reason([u8; JUDGEMENT], usize);
+struct Reason([u8; JUDGEMENT], usize);
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,7 +52,7 @@ impl fmt::Display for Reason {
 ///
 /// # Errors
 /// EMFILE, ENFILE, ENOMEM, EAGAIN.
-pub(super) fn start(shape: &Shape) -> Result<(Relay, OwnedFd), Errno> {
+fn start(shape: &Shape) -> Result<(Relay, OwnedFd), Errno> {
     let (data, stdout) = pipe2(OFlag::O_CLOEXEC)?;
     let (verdict, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     match sys::fork()? {
@@ -116,7 +119,7 @@ impl Relay {
     }
 
     /// What it made of the result. To be asked when nobody is left who could write.
-    pub(super) fn judgement(&self) -> Verdict {
+    fn judgement(&self) -> Verdict {
         let mut bytes = [0; JUDGEMENT];
         let length = read(&self.verdict, &mut bytes).unwrap_or(0);
         match bytes.first().filter(|_| length > 0) {
@@ -126,6 +129,42 @@ impl Relay {
                 Verdict::Bad(Reason(bytes, length - 1))
             }
             _ => Verdict::Unknown,
+        }
+    }
+}
+
+impl Init {
+    /// Has a process copy and judge what the command prints, where the contract asks for that.
+    pub(super) fn start_relay(&mut self) -> Option<OwnedFd> {
+        let shape = self.duties.result.as_ref()?;
+        match start(shape) {
+            Ok((relay, stdout)) => {
+                self.service.relay = Some(relay);
+                Some(stdout)
+            }
+            Err(error) => {
+                warn!(
+                    "the result of the command will not be checked: {}",
+                    error.desc()
+                );
+                None
+            }
+        }
+    }
+
+    /// What the result of the command means for the code to leave with. To be asked when nobody is left
+    /// who could add to it.
+    pub(super) fn judge_result(&self, code: u8) -> u8 {
+        match self.service.relay.as_ref().map(Relay::judgement) {
+            Some(Verdict::Bad(reason)) => {
+                error!("the result of the command {reason}, as its contract says");
+                if code == 0 { exit::FAILED } else { code }
+            }
+            Some(Verdict::Unknown) => {
+                warn!("the result of the command could not be checked");
+                code
+            }
+            Some(Verdict::Good) | None => code,
         }
     }
 }

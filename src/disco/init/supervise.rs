@@ -15,7 +15,7 @@ use super::command::Why;
 use super::hooks::Reason;
 use super::phase::Phase;
 use super::plan::{Plan, Session, Suspend, When};
-use super::relay::{self, Relay};
+use super::relay::Relay;
 use super::spawn::{self, Start, Started};
 use super::terminal::Terminal;
 use super::voice::Event;
@@ -102,7 +102,7 @@ pub(super) struct Service {
     /// When the command gets KILL.
     kill_at: Option<Instant>,
     /// Who holds the command's output to the contract.
-    relay: Option<Relay>,
+    pub(super) relay: Option<Relay>,
 }
 
 /// The command as others see it.
@@ -499,40 +499,6 @@ impl Init {
         if asks {
             (plan.speak)(&Event::Stopping(received));
             self.ask_to_stop(Some(number));
-        }
-    }
-
-    /// Has a process copy and judge what the command prints, where the contract asks for that.
-    fn start_relay(&mut self) -> Option<OwnedFd> {
-        let shape = self.duties.result.as_ref()?;
-        match relay::start(shape) {
-            Ok((relay, stdout)) => {
-                self.service.relay = Some(relay);
-                Some(stdout)
-            }
-            Err(error) => {
-                warn!(
-                    "the result of the command will not be checked: {}",
-                    error.desc()
-                );
-                None
-            }
-        }
-    }
-
-    /// What the result of the command means for the code to leave with. To be asked when nobody is left
-    /// who could add to it.
-    pub(super) fn judge_result(&self, code: u8) -> u8 {
-        match self.service.relay.as_ref().map(Relay::judgement) {
-            Some(relay::Verdict::Bad(reason)) => {
-                error!("the result of the command {reason}, as its contract says");
-                if code == 0 { exit::FAILED } else { code }
-            }
-            Some(relay::Verdict::Unknown) => {
-                warn!("the result of the command could not be checked");
-                code
-            }
-            Some(relay::Verdict::Good) | None => code,
         }
     }
 
