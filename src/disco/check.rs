@@ -43,10 +43,12 @@ pub fn run(settings: &Settings, located: &Located, argv: &[OsString]) -> u8 {
     let find = |argv: Vec<OsString>| {
         let workdir = settings.exec.workdir.as_deref();
         let command = Command::new(argv, ExecContext::default(), workdir, Environment::Own);
-        command.defect().map(Problem::new)
+        command.defect()
     };
     if !argv.is_empty() {
-        findings.problems.extend(find(argv.to_vec()));
+        findings
+            .problems
+            .extend(find(argv.to_vec()).map(Problem::new));
     }
     findings.problems.extend(located.doubts.iter().cloned());
     findings.warnings.extend(located.warnings.iter().cloned());
@@ -91,24 +93,24 @@ pub fn run(settings: &Settings, located: &Located, argv: &[OsString]) -> u8 {
 fn check_programs(
     manifest: &Manifest,
     settings: &Settings,
-    find: &dyn Fn(Vec<OsString>) -> Option<Problem>,
+    find: &dyn Fn(Vec<OsString>) -> Option<String>,
     report: &mut Report<'_>,
 ) {
     let hooks = &manifest.lifecycle;
     for (key, hook) in [("startup", &hooks.startup), ("shutdown", &hooks.shutdown)] {
         let Some(hook) = hook else { continue };
         let path = [Step::Key("lifecycle"), Step::Key(key)];
-        if let Some(problem) = find(hook.argv.iter().map(OsString::from).collect()) {
-            report.refuse(&path, problem.message);
+        if let Some(defect) = find(hook.argv.iter().map(OsString::from).collect()) {
+            report.refuse(&path, defect);
         }
     }
     if let Some(Probe {
         check: Check::Command(words),
         ..
     }) = &manifest.health
-        && let Some(problem) = find(words.iter().map(OsString::from).collect())
+        && let Some(defect) = find(words.iter().map(OsString::from).collect())
     {
-        report.refuse(&[Step::Key("health")], problem.message);
+        report.refuse(&[Step::Key("health")], defect);
     }
     if let Some(hook) = &hooks.shutdown
         && hook.timeout > settings.plan.stop_timeout.unwrap_or(DOCKER_GRACE)

@@ -234,14 +234,7 @@ fn nobody_wakes_while_nobody_asks() {
     wait_document(&sandbox.path("s"), "the command", |d| {
         d["command"]["state"] == "running"
     });
-    let both = [running.pid(), running.child("disco")];
-    let woken = || both.map(|pid| proc::status(pid, "voluntary_ctxt_switches").unwrap());
-    wait_for("a second without a wake-up", DEADLINE, || {
-        let before = woken();
-        let second = std::process::Command::new("sleep").arg("1").status();
-        assert!(second.unwrap().success());
-        (woken() == before).then_some(())
-    });
+    proc::wait_until_idle([running.pid(), running.child("disco")]);
 }
 
 #[test]

@@ -347,14 +347,7 @@ fn p17_nobody_wakes_while_nothing_happens() {
     let disco = Disco::new().cfg(cfg).pid1();
     let running = disco.args(["sleep", "1000"]).spawn();
     running.child("sleep");
-    let both = [running.pid(), running.child("disco")];
-    let woken = || both.map(|pid| proc::status(pid, "voluntary_ctxt_switches").unwrap());
-    wait_for("a second without a wake-up", DEADLINE, || {
-        let before = woken();
-        let second = std::process::Command::new("sleep").arg("1").status();
-        assert!(second.unwrap().success());
-        (woken() == before).then_some(())
-    });
+    proc::wait_until_idle([running.pid(), running.child("disco")]);
 }
 
 #[test]

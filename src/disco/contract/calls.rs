@@ -4,7 +4,6 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use nix::unistd::{AccessFlags, access};
 use tracing::warn;
 
 use super::find::{self, Baked};
@@ -13,6 +12,8 @@ use crate::contract::manifest::command::Commands;
 use crate::contract::manifest::shape::{Place, Shape};
 use crate::contract::manifest::{Manifest, usage};
 use crate::contract::problem::Problem;
+use crate::disco::init::command::{Command, Environment};
+use crate::disco::init::context::ExecContext;
 use crate::disco::settings::{Calls, ContractSettings, Settings};
 
 /// Usage of the container, and where disco's own is.
@@ -69,23 +70,20 @@ pub(super) fn judge(
     if settings.calls == Calls::Free {
         return Called::Good(words, None);
     }
-    let known = match settings.entrypoint.as_slice() {
-        [] => (!baked.entrypoint.is_empty()).then_some((&baked.entrypoint, "")),
-        _ => Some((&settings.entrypoint, "disco.entrypoint")),
-    };
-    let prefix = match known.map(|(entrypoint, key)| (bind::prefix(entrypoint, &words), key)) {
-        None => None,
-        Some((Ok(prefix), _)) => Some(prefix),
+    let prefix = match settings.entrypoint.as_slice() {
+        [] if baked.entrypoint.is_empty() => None,
         // What was noted at the build may have been overridden since, by `--entrypoint`.
-        Some((Err(_), "")) => None,
-        Some((Err(message), key)) => {
-            let problem = Problem::new(message).at_key(key);
-            return Called::Wrong(WrongCall {
-                problems: vec![problem],
-                command: None,
-                usage: String::new(),
-            });
-        }
+        [] => bind::prefix(&baked.entrypoint, &words).ok(),
+        own => match bind::prefix(own, &words) {
+            Ok(prefix) => Some(prefix),
+            Err(message) => {
+                return Called::Wrong(WrongCall {
+                    problems: vec![Problem::new(message).at_key("disco.entrypoint")],
+                    command: None,
+                    usage: String::new(),
+                });
+            }
+        },
     };
     let image = Image {
         prefix,
@@ -127,11 +125,9 @@ pub(super) fn judge(
     }
 }
 
+/// By the search that starts commands.
 fn is_program(word: &OsStr) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_one = |dir: std::path::PathBuf| {
-        let file = dir.join(word);
-        file.is_file() && access(&file, AccessFlags::X_OK).is_ok()
-    };
-    std::env::split_paths(&path).any(is_one)
+    let words = vec![word.to_owned()];
+    let command = Command::new(words, ExecContext::default(), None, Environment::These(&[]));
+    command.find().is_ok()
 }

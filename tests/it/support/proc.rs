@@ -1,6 +1,7 @@
 //! What `/proc` tells of a process, seen from the test: children, descriptors, counters, whether it
 //! is still there. Everything of a process that has gone is empty, or nothing.
 
+use super::{DEADLINE, wait_for};
 use nix::unistd::Pid;
 use std::path::PathBuf;
 
@@ -41,6 +42,18 @@ pub(crate) fn status(pid: Pid, key: &str) -> Option<String> {
         .lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
     value.map(|value| value.trim().to_owned())
+}
+
+/// Waits until none of these has been woken for a second.
+#[track_caller]
+pub(crate) fn wait_until_idle<const N: usize>(all: [Pid; N]) {
+    let woken = || all.map(|pid| status(pid, "voluntary_ctxt_switches").unwrap());
+    wait_for("a second without a wake-up", DEADLINE, || {
+        let before = woken();
+        let second = std::process::Command::new("sleep").arg("1").status();
+        assert!(second.unwrap().success());
+        (woken() == before).then_some(())
+    });
 }
 
 /// How many of its children have ended and wait to be reaped.
