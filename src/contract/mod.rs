@@ -5,8 +5,9 @@
 //! module of ours. Reading order: [`text`] turns bytes into a tree, [`tree`] merges and looks up,
 //! [`schema`] judges, [`rule`] says what happens then; [`manifest`] is the contract file; [`account`],
 //! [`capability`] and [`rlimit`] say whom a command runs as and within what, [`health`] how it is told
-//! to be well; [`mod@line`] reads a command, [`json`] writes without memory; [`exit`], [`signal`],
-//! [`duration`], [`bytes`], [`quantity`], [`problem`] and [`report`] are the small vocabulary of all.
+//! to be well; [`logline`] is what it writes to its log; [`mod@line`] reads a command, [`json`] writes
+//! without memory; [`exit`], [`signal`], [`duration`], [`mod@time`], [`bytes`], [`quantity`], [`problem`] and
+//! [`report`] are the small vocabulary of all.
 
 pub mod account;
 pub mod bytes;
@@ -16,6 +17,7 @@ pub mod exit;
 pub mod health;
 pub mod json;
 pub mod line;
+pub mod logline;
 pub mod manifest;
 pub mod problem;
 pub mod quantity;
@@ -26,4 +28,5 @@ pub mod schema;
 pub mod signal;
 pub mod suggest;
 pub mod text;
+pub mod time;
 pub mod tree;

@@ -9,11 +9,11 @@ use std::io::IsTerminal as _;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
 use tracing::{Metadata, Subscriber, span};
 
+use crate::contract::time::Time;
 use crate::contract::{exit, json, suggest};
 
 /// Longest line; what is longer is cut and ends in `…`.
@@ -203,7 +203,7 @@ fn text(line: &mut Line, level: Level, record: impl Fn(&mut dyn Visit)) {
         ("", "")
     };
     // Writing to a Line cannot fail: what does not fit is cut.
-    let _ = write!(line, "{} {paint}{name}{reset} disco: ", Now);
+    let _ = write!(line, "{} {paint}{name}{reset} disco: ", Time::now());
     record(&mut TextFields {
         line,
         message: true,
@@ -223,7 +223,7 @@ fn json(line: &mut Line, level: Level, record: impl Fn(&mut dyn Visit)) {
         Level::Trace => "trace",
     };
     // Writing to a Line cannot fail: what does not fit is cut.
-    let _ = write!(line, "{{\"time\":\"{Now}\",\"level\":\"{name}\"");
+    let _ = write!(line, "{{\"time\":\"{}\",\"level\":\"{name}\"", Time::now());
     record(&mut JsonFields { line });
 }
 
@@ -445,46 +445,6 @@ fn stderr() -> BorrowedFd<'static> {
     crate::sys::stderr()
 }
 
-/// The time as RFC 3339 in UTC with milliseconds.
-struct Now;
-
-impl fmt::Display for Now {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let (days, seconds) = (now.as_secs() / 86400, now.as_secs() % 86400);
-        let (year, month, day) = civil(days);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60,
-            now.subsec_millis()
-        )
-    }
-}
-
-/// Year, month and day of a number of days since 1970, by Howard Hinnant's `civil_from_days`
-/// (public domain), for days after 1970 only.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let of_era = shifted % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
-}
-
 /// Words as the original printed lists, which people grep for: `['echo', 'DONE']`.
 pub fn list(words: impl IntoIterator<Item = impl fmt::Display>) -> String {
     let quoted: Vec<String> = words.into_iter().map(|word| format!("'{word}'")).collect();
@@ -531,20 +491,6 @@ mod tests {
                 .unwrap_err()
                 .contains("did you mean `debug`?")
         );
-    }
-
-    #[test]
-    fn days_become_dates() {
-        for (days, date) in [
-            (0, (1970, 1, 1)),
-            (59, (1970, 3, 1)),
-            (11_016, (2000, 2, 29)),
-            (20_778, (2026, 11, 21)),
-            (47_540, (2100, 2, 28)),
-            (47_541, (2100, 3, 1)),
-        ] {
-            assert_eq!(civil(days), date);
-        }
     }
 
     #[test]
