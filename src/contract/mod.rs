@@ -5,9 +5,9 @@
 //! module of ours. Reading order: [`text`] turns bytes into a tree, [`tree`] merges and looks up,
 //! [`schema`] judges, [`rule`] says what happens then; [`manifest`] is the contract file; [`account`],
 //! [`capability`] and [`rlimit`] say whom a command runs as and within what, [`health`] how it is told
-//! to be well; [`logline`] is what it writes to its log; [`mod@line`] reads a command, [`json`] writes
-//! without memory; [`exit`], [`signal`], [`duration`], [`mod@time`], [`bytes`], [`quantity`], [`problem`] and
-//! [`report`] are the small vocabulary of all.
+//! to be well, [`metrics`] what it counts and [`logline`] what it writes to its log; [`mod@line`] reads a
+//! command, [`json`] writes without memory; [`exit`], [`signal`], [`duration`], [`mod@time`], [`bytes`],
+//! [`quantity`], [`problem`] and [`report`] are the small vocabulary of all.
 
 pub mod account;
 pub mod bytes;
@@ -19,6 +19,7 @@ pub mod json;
 pub mod line;
 pub mod logline;
 pub mod manifest;
+pub mod metrics;
 pub mod problem;
 pub mod quantity;
 pub mod report;
