@@ -86,15 +86,14 @@ impl Name {
 
     /// The name, or what it becomes at the n-th attempt.
     pub(super) fn nth(&self, n: usize) -> String {
-        let mut name = self.stem.clone();
-        if n > 1 {
-            name.push_str(&format!("_{n}"));
-        }
-        if let Some(unit) = &self.unit {
-            name.push('_');
-            name.push_str(unit);
-        }
-        name
+        let number = if n > 1 {
+            format!("_{n}")
+        } else {
+            String::new()
+        };
+        let unit = self.unit.as_ref();
+        let unit = unit.map_or_else(String::new, |unit| format!("_{unit}"));
+        format!("{}{number}{unit}", self.stem)
     }
 
     /// The name that nobody has taken yet, with all that belongs to it; takes it.

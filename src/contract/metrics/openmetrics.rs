@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::model::{Family, Kind, Series, Value};
 
-/// What [`write`] makes.
+/// What [`write()`] makes.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// What [`write_prometheus`] makes.
 pub const PROMETHEUS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

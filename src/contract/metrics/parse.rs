@@ -270,7 +270,16 @@ impl Parser {
                 Err(reason) => self.refuse(&mut block, reason, each),
             }
         }
-        *rest = rest.find('{').and_then(|at| rest.get(at..)).unwrap_or("");
+        // The rest is skipped with its `meta:`, up to the next block.
+        let (before, after) = rest.split_at(rest.find('{').unwrap_or(rest.len()));
+        let before = before.trim_end_matches(BLANKS).strip_suffix([':', '=']);
+        *rest = after;
+        if before.is_some_and(|text| text.trim_end_matches(BLANKS).ends_with("meta"))
+            && let Some(inner) = after.strip_prefix('{')
+        {
+            block.place = Place::Meta;
+            *rest = inner;
+        }
         Some(block)
     }
 

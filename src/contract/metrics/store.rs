@@ -84,6 +84,9 @@ struct Entry {
     kept: Option<Kept>,
 }
 
+/// A series with its identity.
+type One<'a> = (&'a Tags, &'a Entry);
+
 #[derive(Debug, Clone, Copy)]
 struct Kept {
     value: f64,
@@ -239,7 +242,7 @@ impl Store {
         self.forget(now);
         let mut all: Vec<_> = self.series.iter().collect();
         all.sort_unstable_by_key(|(tags, _)| *tags);
-        let mut groups: BTreeMap<(String, Kind, Name), Vec<(&Tags, &Entry)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(String, Kind, Name), Vec<One<'_>>> = BTreeMap::new();
         for (tags, entry) in all {
             let kind = entry.mtype.kind();
             let name = Name::of(tags, kind);
@@ -309,6 +312,17 @@ impl Store {
 }
 
 impl Entry {
+    fn series(&self, kept: Kept, labels: Vec<(String, String)>) -> Series {
+        let told = Duration::try_from_secs_f64(kept.time).ok();
+        let told = told.filter(|_| kept.is_told);
+        Series {
+            labels,
+            value: Value::Number(kept.value),
+            time: told.and_then(|told| SystemTime::UNIX_EPOCH.checked_add(told)),
+            start: (self.mtype.kind() == Kind::Counter).then_some(self.start),
+        }
+    }
+
     fn sample(&mut self, sample: Sample, now: SystemTime) {
         let new = Kept {
             value: sample.value,
@@ -369,9 +383,10 @@ fn take_type(tags: &mut Tags) -> Result<(Type, bool), String> {
 fn doubts(tags: &Tags, is_type_told: bool) -> Vec<String> {
     let series = identity(tags);
     let mut doubts = Vec::new();
-    if !tags.contains_key("what") {
+    let is_named = |what: &String| what.contains(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    if !tags.get("what").is_some_and(is_named) {
         doubts.push(format!(
-            "{series} has no tag `what`, and is written as `unnamed`; add `what=…`"
+            "{series} has no tag `what` with letters from a to z, and is written as `unnamed`; add `what=…`"
         ));
     }
     if !is_type_told {
@@ -408,7 +423,7 @@ fn size(tags: &Tags) -> usize {
 }
 
 /// What is told about the series of a family, each once.
-fn help(group: &[(&Tags, &Entry)]) -> String {
+fn help(group: &[One<'_>]) -> String {
     let pairs: BTreeSet<_> = group.iter().flat_map(|(_, entry)| &entry.meta).collect();
     let mut help = String::new();
     for (key, value) in pairs {
@@ -426,35 +441,36 @@ fn help(group: &[(&Tags, &Entry)]) -> String {
     help
 }
 
-fn samples(group: &[(&Tags, &Entry)]) -> Vec<Series> {
-    // The next number for those whose labels are the same.
-    let mut taken: HashMap<Vec<(String, String)>, usize> = HashMap::new();
-    let mut all = Vec::new();
+fn samples(group: &[One<'_>]) -> Vec<Series> {
+    let is_label = |key: &str| !matches!(key, "what" | "unit") && !TYPES.contains(&key);
+    let mut taken = HashSet::new();
+    let (mut all, mut same) = (Vec::new(), Vec::new());
     for (tags, entry) in group {
         let Some(kept) = entry.kept else {
             continue;
         };
-        let is_label = |key: &str| !matches!(key, "what" | "unit") && !TYPES.contains(&key);
-        let plain = names::labels(tags, is_label);
-        let mut next = taken.get(&plain).copied().unwrap_or(1);
-        let mut labels = plain.clone();
-        while taken.contains_key(&labels) {
-            next += 1;
-            labels.clone_from(&plain);
-            let name = names::free("series", |name| plain.iter().any(|(key, _)| key == name));
-            labels.push((name, next.to_string()));
-            labels.sort_unstable();
+        let labels = names::labels(tags, is_label);
+        if taken.insert(labels.clone()) {
+            all.push(entry.series(kept, labels));
+        } else {
+            same.push((entry, kept, labels));
         }
-        taken.insert(plain, next);
-        taken.entry(labels.clone()).or_insert(1);
-        let told = Duration::try_from_secs_f64(kept.time).ok();
-        let told = told.filter(|_| kept.is_told);
-        all.push(Series {
-            labels,
-            value: Value::Number(kept.value),
-            time: told.and_then(|told| SystemTime::UNIX_EPOCH.checked_add(told)),
-            start: (entry.mtype.kind() == Kind::Counter).then_some(entry.start),
-        });
+    }
+    // Those whose labels became what others have are numbered, each going on where the last stopped.
+    let mut last: HashMap<Vec<(String, String)>, usize> = HashMap::new();
+    for (entry, kept, plain) in same {
+        let name = names::free("series", |name| plain.iter().any(|(key, _)| key == name));
+        let number = last.entry(plain.clone()).or_insert(1);
+        let labels = loop {
+            *number += 1;
+            let mut labels = plain.clone();
+            labels.push((name.clone(), number.to_string()));
+            labels.sort_unstable();
+            if taken.insert(labels.clone()) {
+                break labels;
+            }
+        };
+        all.push(entry.series(kept, labels));
     }
     all.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
     all
