@@ -25,6 +25,7 @@ Options:
       --explain [FILE]   why does it wait? asks the disco that runs, or judges a file of data
       --json             with --explain: the document in place of the table
       --health           healthy or not, for HEALTHCHECK: exits with 0 or 1
+      --metrics          print the metrics of the container and of disco, as OpenMetrics
       --check            check settings, schemas, rules, handlers and command; run nothing
   -V, --version          print the version
   -h                     print this help
@@ -42,10 +43,12 @@ Settings come from DISCO_CFG, as section.key=value joined by |, over the setting
   disco.contract=FILE    the contract (asyncy.yml); also commands, entrypoint, env_passthrough
   disco.health=URL       what --health asks: http, https, tcp, or a command
   disco.ready_file=PATH  there while the command is ready; notify=true lets it say so itself
+  disco.tail=PATH[:PATH] log lines from files; /data/logs takes them anyway, see data, logs_rate
+  disco.metrics=:9102    show what is written to /data/metrics/2.0; disco.otlp=URL sends it
 The README lists all of them. Why does it wait? `disco --explain` tells.
 
 Exit codes: the command's own, 128+n if signal n ended it, 126 or 127 if it cannot be run;
-64 bad arguments, 69 not configured before disco.deadline, or nobody to ask by --explain,
+64 bad arguments, 69 not configured before disco.deadline, or nobody to ask by --explain or --metrics,
 70 a handler or hook failed for good, 78 bad settings, schemas, rules, contract or environment,
 125 no process left to start the command with.
 ";
@@ -62,6 +65,7 @@ const LONG: &[&str] = &[
     "explain",
     "json",
     "health",
+    "metrics",
     "version",
     "help",
 ];
@@ -78,6 +82,8 @@ pub enum Action {
         /// As the document, and not as a table.
         as_json: bool,
     },
+    /// Say what there is to be measured.
+    Metrics,
     /// Say whether it is well.
     Health,
     /// Print the version.
@@ -178,6 +184,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
             }
             Long("json") => as_json = true,
             Long("health") => parsed.action = Action::Health,
+            Long("metrics") => parsed.action = Action::Metrics,
             Long("check") => parsed.action = Action::Check,
             Short('V') | Long("version") => parsed.action = Action::Version,
             Short('h') => parsed.action = Action::Help,
@@ -202,7 +209,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
     }
     let most = match parsed.action {
         Action::Explain { .. } => 1,
-        Action::Health => 0,
+        Action::Health | Action::Metrics => 0,
         _ => usize::MAX,
     };
     if let Some(word) = parsed.command.get(most) {
@@ -324,6 +331,8 @@ mod tests {
         assert!(words("--json x").unwrap_err().contains("--explain"));
         assert_eq!(words("--health").unwrap().action, Action::Health);
         assert!(words("--health x").is_err());
+        assert_eq!(words("--metrics").unwrap().action, Action::Metrics);
+        assert!(words("--metrics x").is_err());
         assert_eq!(words("explain").unwrap().action, Action::Run);
         for (text, expected) in [
             ("--health", true),

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::contract;
 use super::explain::ask::{self, Answer};
+use super::link;
 use super::probe;
 use super::settings::Settings;
 use crate::contract::exit::UNHEALTHY;
@@ -43,7 +44,8 @@ fn say(word: &str, why: &str, code: u8) -> u8 {
 fn judge(settings: &Settings) -> Result<String, String> {
     // What init knows is enough, unless it waits: then the agent knows for what.
     let is_enough = |document: &Value| document["configured"] == true;
-    let answer = ask::ask(&settings.status, is_enough).map_err(|silence| silence.to_string())?;
+    let answer = ask::ask(&settings.status, link::STATUS, is_enough);
+    let answer = answer.map_err(|silence| silence.to_string())?;
     of_document(&answer)?;
     match own_probe(settings) {
         Some((check, limit)) => probe::run(&check, limit),

@@ -1,5 +1,5 @@
-//! What the agent tells init, over a socket that keeps message boundaries, and the one thing that
-//! init asks of it: to answer somebody who wants to know how it is.
+//! What the agent tells init, over a socket that keeps message boundaries, and the little that init asks
+//! of it: to answer somebody who wants to know how it is, and to come to an end.
 //!
 //! Init ends the agent by closing its end or by a signal. A message that init does not know is
 //! ignored, so that a confused agent cannot take the container down.
@@ -12,14 +12,16 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 
 use crate::sys::socket;
 
+/// What a client says on the status socket if it wants metrics as well.
+pub const METRICS: &[u8] = b"metrics\n";
+/// What it says if it does not, so that nobody has to wait for it to say anything else.
+pub const STATUS: &[u8] = b"status\n";
+
 /// A message from the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
-    /// Every rule is complete. `stays` says whether the agent goes on watching.
-    Configured {
-        /// Whether the agent goes on watching.
-        stays: bool,
-    },
+    /// Every rule is complete, and this is what the agent goes on for.
+    Configured(Stays),
     /// The command is to get this signal, because a rule says so.
     Signal(i32),
     /// The command is to be stopped and started again, because a rule says so.
@@ -29,6 +31,19 @@ pub enum Message {
     Applied(u32, u64),
     /// A handler runs as this process group; 0 when none does.
     Handler(i32),
+    /// What is left to be read is being read, and that goes on.
+    Progress,
+}
+
+/// What an agent goes on for once every rule is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stays {
+    /// Nothing: it leaves.
+    No,
+    /// Rules that watch, and whatever else.
+    ToWatch,
+    /// Logs and metrics, and no rule.
+    ToRead,
 }
 
 const SIZE: usize = 13;
@@ -36,11 +51,14 @@ const SIZE: usize = 13;
 impl Message {
     fn encode(self) -> [u8; SIZE] {
         let (kind, small, large) = match self {
-            Self::Configured { stays } => (b'C', u32::from(stays), 0),
+            Self::Configured(Stays::No) => (b'C', 0, 0),
+            Self::Configured(Stays::ToWatch) => (b'C', 1, 0),
+            Self::Configured(Stays::ToRead) => (b'C', 2, 0),
             Self::Signal(number) => (b'S', number.unsigned_abs(), 0),
             Self::Restart => (b'R', 0, 0),
             Self::Applied(rule, fingerprint) => (b'A', rule, fingerprint),
             Self::Handler(group) => (b'H', group.unsigned_abs(), 0),
+            Self::Progress => (b'P', 0, 0),
         };
         let mut bytes = [0; SIZE];
         let (head, rest) = bytes.split_at_mut(1);
@@ -58,12 +76,15 @@ impl Message {
         let large = u64::from_ne_bytes(*large.first_chunk::<8>()?);
         let number = i32::try_from(small).ok()?;
         match (kind, small) {
-            (b'C', 0 | 1) => Some(Self::Configured { stays: small == 1 }),
+            (b'C', 0) => Some(Self::Configured(Stays::No)),
+            (b'C', 1) => Some(Self::Configured(Stays::ToWatch)),
+            (b'C', 2) => Some(Self::Configured(Stays::ToRead)),
             (b'S', 1..=64) => Some(Self::Signal(number)),
             (b'R', 0) => Some(Self::Restart),
             (b'A', _) => Some(Self::Applied(small, large)),
             // 1 would be init itself.
             (b'H', 0 | 2..) => Some(Self::Handler(number)),
+            (b'P', 0) => Some(Self::Progress),
             _ => None,
         }
     }
@@ -74,6 +95,10 @@ impl Message {
 pub enum Word {
     /// Somebody has connected to the status socket and has init's part of the answer.
     Question(OwnedFd),
+    /// The container ends: no more rules, while logs are read on.
+    Wane,
+    /// Everything has been written: what is left of it is to be read, and then the agent leaves.
+    Finish,
     /// Init is gone, or has no more need of an agent.
     End,
 }
@@ -129,6 +154,30 @@ pub fn pass(end: impl AsFd, client: BorrowedFd<'_>) -> Result<(), Errno> {
     socket::send_descriptor(end, b"?", client)
 }
 
+/// Tells the agent that the container ends, without waiting.
+///
+/// # Errors
+/// EAGAIN when the agent does not keep up, EPIPE when it is gone.
+pub fn wane(end: impl AsFd) -> Result<(), Errno> {
+    order(end, WANE)
+}
+
+/// Tells the agent to finish, without waiting.
+///
+/// # Errors
+/// As those of [`wane`].
+pub fn finish(end: impl AsFd) -> Result<(), Errno> {
+    order(end, FINISH)
+}
+
+const WANE: u8 = b'.';
+const FINISH: u8 = b'!';
+
+fn order(end: impl AsFd, order: u8) -> Result<(), Errno> {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    send(end.as_fd().as_raw_fd(), &[order], flags).map(drop)
+}
+
 /// Takes the next word of init without waiting, in the agent.
 ///
 /// # Errors
@@ -139,6 +188,8 @@ pub fn hear(end: impl AsFd) -> Result<Word, Errno> {
         match socket::receive_descriptor(&end, &mut bytes) {
             Ok((0, _)) => return Ok(Word::End),
             Ok((_, Some(client))) => return Ok(Word::Question(client)),
+            Ok((_, None)) if bytes == [WANE] => return Ok(Word::Wane),
+            Ok((_, None)) if bytes == [FINISH] => return Ok(Word::Finish),
             // There was no descriptor left for it; whoever asks sees that nobody answers.
             Ok((_, None)) | Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Err(Errno::EAGAIN),
@@ -155,7 +206,9 @@ mod tests {
     fn messages_arrive_in_order_and_nonsense_is_skipped() {
         let (init, agent) = pair().unwrap();
         let all = [
-            Message::Configured { stays: true },
+            Message::Configured(Stays::ToWatch),
+            Message::Configured(Stays::ToRead),
+            Message::Progress,
             Message::Signal(64),
             Message::Restart,
             Message::Applied(7, u64::MAX),
@@ -176,6 +229,10 @@ mod tests {
         }
         let got: Vec<_> = std::iter::from_fn(|| take(&init)).collect();
         assert_eq!(got, all);
+        wane(&init).unwrap();
+        finish(&init).unwrap();
+        assert!(matches!(hear(&agent), Ok(Word::Wane)));
+        assert!(matches!(hear(&agent), Ok(Word::Finish)));
         drop(agent);
         assert_eq!(take(&init), None);
     }

@@ -6,13 +6,13 @@
 //! 3. Without sources and rules there is no agent; else init forks the [`agent`], which reads sources,
 //!    validates and runs handlers, and tells init over the [`link`] when every rule is complete.
 //! 4. [`init`] runs the startup hook, then starts the command, or becomes it.
-//! 5. While the command runs init forwards signals and reaps; the agent, if any rule still watches,
-//!    goes on handling changes.
+//! 5. While the command runs init forwards signals and reaps; the agent, if any rule still watches or
+//!    anything is written to `/data`, goes on handling changes and reads logs and metrics.
 //! 6. When the command ends, what is left gets TERM, time, KILL; the shutdown hook runs; disco leaves
 //!    with the command's status.
 //!
-//! Beside it, in processes of their own: [`check`] before a start, [`explain`] and [`health`] while it
-//! runs.
+//! Beside it, in processes of their own: [`check`] before a start, [`explain`], [`health`] and
+//! [`metrics`] while it runs.
 //!
 //! Under the name of another init there is 4 to 6 only, without hooks, by that program's rules:
 //! [`dropin`].
@@ -20,6 +20,7 @@
 //! `init` never imports `agent` but for the one call that the forked child makes.
 
 pub mod agent;
+pub mod cgroup;
 pub mod check;
 pub mod cli;
 pub mod contract;
@@ -28,8 +29,11 @@ pub mod explain;
 pub mod health;
 pub mod init;
 pub mod layers;
+pub mod ledger;
 pub mod link;
 pub mod log;
+pub mod metrics;
+pub mod numbers;
 pub mod probe;
 pub mod settings;
 
@@ -76,7 +80,8 @@ pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
         Action::Help => return print(cli::HELP),
         Action::Usage => return print(&usage(&arguments)),
         Action::Version => return print(concat!("disco ", env!("CARGO_PKG_VERSION"), "\n")),
-        Action::Run | Action::Check | Action::Explain { .. } | Action::Health => {}
+        Action::Run | Action::Check | Action::Explain { .. } | Action::Metrics | Action::Health => {
+        }
     }
     let variable = std::env::var_os(settings::VARIABLE);
     let environment = |name: &str| std::env::var(name).ok();
@@ -98,6 +103,10 @@ pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
         Action::Explain { as_json } => {
             inherited.restore();
             return explain::run(&settings, &arguments.command, as_json);
+        }
+        Action::Metrics => {
+            inherited.restore();
+            return metrics::run(&settings);
         }
         Action::Health => {
             inherited.restore();
@@ -139,16 +148,27 @@ pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
 /// A disco that somebody runs inside a container of disco's (`docker exec … disco …`) is no second life of
 /// that container: what is done once for it has been done, or is not this one's to undo.
 fn leave_to_pid_1(settings: &mut Settings, duties: &mut Duties) {
-    let has_any = duties.startup.is_some()
+    let has_hooks = duties.startup.is_some()
         || duties.shutdown.is_some()
         || settings.status.ready_file.is_some();
-    if has_any && crate::sys::own_pid() != 1 && crate::sys::proc::runs_this_program(1) {
+    let reads = settings.data.must_stay().is_some()
+        || settings.data.asked_by_contract().is_some()
+        || settings.otlp.is_some();
+    if !(has_hooks || reads)
+        || crate::sys::own_pid() == 1
+        || !crate::sys::proc::runs_this_program(1)
+    {
+        return;
+    }
+    if has_hooks {
         warn!(
             "PID 1 of this container is disco: its hooks and its `disco.ready_file` are left to it"
         );
-        (duties.startup, duties.shutdown) = (None, None);
-        settings.status.ready_file = None;
     }
+    (duties.startup, duties.shutdown) = (None, None);
+    settings.status.ready_file = None;
+    settings.data.leave();
+    settings.otlp = None;
 }
 
 /// What `--help` prints: how the container is called, where its contract says that, else disco's own

@@ -1,6 +1,6 @@
 //! Descriptors: the standard streams, what is closed, what sends signals, writes that do not wait.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -25,6 +25,12 @@ pub fn signal_when_readable(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     check(unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGIO) })?;
     // SAFETY: a valid descriptor and flags.
     check(unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) })
+}
+
+/// Takes [`signal_when_readable`] back: from here on somebody else looks.
+pub fn signal_no_more(fd: BorrowedFd<'_>) {
+    // SAFETY: a valid descriptor and flags.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
 }
 
 /// Closes every descriptor from 3 on except those given, whose owners must know nothing of the others.
@@ -55,20 +61,6 @@ fn close_range(first: RawFd, last: RawFd) {
         // SAFETY: as above; a number that is not open is refused by the kernel.
         unsafe { libc::close(fd) };
     }
-}
-
-/// Closes everything but the standard streams and one descriptor, which comes back as number 3.
-#[must_use]
-pub fn keep_only(fd: OwnedFd) -> OwnedFd {
-    if fd.as_raw_fd() != 3 {
-        // SAFETY: numbers only; whatever is at 3 is about to be closed anyway.
-        unsafe { libc::dup3(fd.as_raw_fd(), 3, libc::O_CLOEXEC) };
-    }
-    // Either it is 3 already, or the copy takes over and close_range closes the original.
-    let _ = fd.into_raw_fd();
-    close_range(4, RawFd::MAX);
-    // SAFETY: open by the lines above, and owned by nobody else.
-    unsafe { OwnedFd::from_raw_fd(3) }
 }
 
 /// The standard input stream.

@@ -14,14 +14,15 @@ mod memory;
 pub mod proc;
 mod process;
 mod restraint;
+mod shared;
 mod signal;
 pub mod socket;
 pub mod watchdog;
 
 pub use fd::{
-    close_all_but, detach_stdin, fill_standard_descriptors, keep_only, leave_terminal, redirect,
-    reopen_terminal, signal_when_readable, stderr, stdin, stdout, take_terminal, wait_writable,
-    write_now,
+    close_all_but, detach_stdin, fill_standard_descriptors, leave_terminal, redirect,
+    reopen_terminal, signal_no_more, signal_when_readable, stderr, stdin, stdout, take_terminal,
+    wait_writable, write_now,
 };
 pub use memory::{Guard, blank_environment, release_code, seal, unseal};
 pub use process::{
@@ -29,6 +30,7 @@ pub use process::{
     parent_pid, reap, set_apart, set_parent_death, set_subreaper,
 };
 pub use restraint::restrain;
+pub use shared::share;
 pub use signal::{
     Received, SignalSet, TERMINAL_STOPS, hold, ignore_terminal_stops, is_ignored, is_pending, kill,
     kill_held, queue, set_ignored, set_mask, stop_as_job, wait_signal,

@@ -111,6 +111,29 @@ pub fn runs_this_program(pid: i32) -> bool {
     own.is_some() && own == file(format!("/proc/{pid}/exe"))
 }
 
+/// Whether this process has a child other than `spared`, one that has ended among them.
+#[must_use]
+pub fn has_child_besides(spared: i32) -> bool {
+    // Of a process with one thread that is the whole list (proc_tid_children(5)); two entries are enough.
+    let mut buffer = [0; 64];
+    if let Some(list) = read_file(c"/proc/thread-self/children", &mut buffer) {
+        let mut pids = list
+            .split(|byte| *byte == b' ')
+            .filter(|pid| !pid.is_empty());
+        let is_spared = |pid: &[u8]| {
+            std::str::from_utf8(pid)
+                .ok()
+                .and_then(|pid| pid.parse().ok())
+                == Some(spared)
+        };
+        return pids.any(|pid| !is_spared(pid));
+    }
+    // Kernels without CONFIG_PROC_CHILDREN.
+    let (own, mut found) = (super::own_pid(), false);
+    each_process(|pid| found |= pid != spared && parent_of(pid) == Some(own));
+    found
+}
+
 /// The parent of a process, or `None` when it is gone or hidden.
 #[must_use]
 pub fn parent_of(pid: i32) -> Option<i32> {

@@ -16,6 +16,8 @@ mod consul;
 mod contract;
 /// As whom and within what the command runs.
 mod credentials;
+/// Logs: written into pipes and files of the container, read out of it.
+mod data;
 /// In real containers, with the disco that ships.
 mod docker;
 /// Under the names of other inits: their options, variables, codes and words.
@@ -34,6 +36,8 @@ mod flat;
 mod hooks;
 /// The process side: signals, exit statuses, what the command finds.
 mod init;
+/// Metrics: written by the container, counted by disco, shown and sent.
+mod metrics;
 /// What the README says is so.
 mod readme;
 /// The command started again, by a rule or by policy.

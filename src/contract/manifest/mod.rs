@@ -28,7 +28,7 @@ use serde_json::Value;
 use self::command::{Commands, read_help, unknown_keys};
 use self::environment::Environment;
 use self::lifecycle::Lifecycle;
-use self::resources::{Port, Scale, System, Volume};
+use self::resources::{Port, Scale, Stream, System, Volume};
 use super::capability::List;
 use super::health::Probe;
 use super::problem::Problem;
@@ -62,6 +62,10 @@ pub struct Manifest {
     pub health: Option<Probe>,
     /// How many of it there are to be; nothing inside the container looks at this.
     pub scale: Option<Scale>,
+    /// What its logs are written into.
+    pub logs: Option<Stream>,
+    /// What its metrics are written into.
+    pub metrics: Option<Stream>,
 }
 
 /// The keys that say something to us.
@@ -82,7 +86,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 /// Other names of these, and keys of files that are at the same time something else's: the
-/// application's own, the hub's, the metrics and logs that have no options.
+/// application's own, the hub's, the metrics and logs that may mean other things there.
 const TOLERATED: &[&str] = &[
     "environment",
     "volume",
@@ -217,6 +221,8 @@ fn read(tree: &Value, report: &mut Report<'_>) -> Manifest {
         ports: resources::read_ports(&root, report),
         health: read_health(&root, report),
         scale: Scale::read(&root, report),
+        logs: resources::read_stream(&root, "logs"),
+        metrics: resources::read_stream(&root, "metrics"),
     }
 }
 

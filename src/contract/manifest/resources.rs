@@ -56,6 +56,33 @@ pub struct System {
     pub enforce: bool,
 }
 
+/// What logs or metrics are written into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// A pipe.
+    Fifo,
+    /// A regular file.
+    File,
+    /// Nothing that is read.
+    Off,
+}
+
+/// Reads `logs` or `metrics`. In files that are something else's as well these keys mean other things,
+/// so that what is not understood says nothing.
+pub(super) fn read_stream(root: &Node<'_>, key: &'static str) -> Option<Stream> {
+    match root.given(key)?.value {
+        Value::Bool(true) => Some(Stream::Fifo),
+        Value::Bool(false) => Some(Stream::Off),
+        Value::String(text) => match text.as_str() {
+            "fifo" | "on" => Some(Stream::Fifo),
+            "file" => Some(Stream::File),
+            "off" => Some(Stream::Off),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// How many instances there are to be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scale {

@@ -43,6 +43,14 @@ pub enum Status {
     Done,
 }
 
+impl Status {
+    /// Whether the rule has been applied to the latest data.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
 /// What to do next.
 #[derive(Debug, PartialEq)]
 pub enum Step {

@@ -1,7 +1,7 @@
 //! The agent: the configurator, a child process of init with a runtime of its own.
 //!
-//! It reads sources, validates, runs handlers, and tells whoever asks how far it is; it never touches
-//! the command, which is init's.
+//! It reads sources, validates, runs handlers, reads what the container says of itself, and tells whoever
+//! asks how far it is; it never touches the command, which is init's.
 //! One task owns the engine; sources and handlers only send it events. The exit code tells init what
 //! it means: 0 all is done, a documented code is final, anything else (a panic, a signal) asks for a
 //! new agent.
@@ -10,32 +10,42 @@ pub mod backoff;
 pub mod engine;
 pub mod handler;
 pub mod http;
+pub mod metrics;
 pub mod report;
+mod silent;
 pub mod sources;
+pub mod tail;
+pub mod visitors;
 pub mod waiting;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, LocalSet};
 use tracing::{error, info, warn};
 
 use self::engine::{Engine, Status, Step, Verdict};
 use self::handler::{Failure, Job};
-use self::report::{History, Readers};
+use self::metrics::Known;
+use self::metrics::push::Pusher;
+use self::report::History;
 use self::sources::{Source, Update};
+use self::tail::{Inputs, Tail};
+use self::visitors::{Visit, Visitors};
 use self::waiting::Reminder;
 use super::layers::{self, Layers};
-use super::link::{self, Message, Word};
+use super::link::{self, Message, Stays, Word};
 use super::settings::{Mode, Settings};
 use crate::contract::exit;
+use crate::contract::metrics::model::Family;
+use crate::contract::metrics::openmetrics;
 use crate::contract::rule::{HandlerEnv, Rule, Then};
 use crate::contract::text;
 use crate::contract::tree::Facts;
@@ -47,22 +57,39 @@ pub const PANICKED: u8 = 101;
 /// Exit code of an agent that used up `disco.agent_cpu` without coming to rest.
 pub const LOOPS: u8 = 102;
 
+/// How often init is told that what is left is being read.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// How long the last metrics may take to be sent.
+const LAST_PUSH: Duration = Duration::from_secs(2);
+
 /// Under which circumstances an agent is started.
-#[derive(Debug, Clone)]
-pub struct Circumstances {
+#[derive(Debug)]
+pub struct Circumstances<'a> {
     /// When disco started, from which `disco.deadline` counts.
     pub started: Instant,
     /// Whether the command runs already, so that this agent replaces one that died.
     pub resumed: bool,
+    /// Whether rules are to be applied, and not only inputs to be read.
+    pub has_rules: bool,
     /// What agents before this one have applied: number of the rule, fingerprint of the data.
     pub applied: Vec<(u32, u64)>,
+    /// What is to be read.
+    pub inputs: Inputs<'a>,
+    /// The way for log lines whose level is sent there.
+    pub stdout: Option<OwnedFd>,
+    /// The name of the command.
+    pub command: String,
 }
 
 /// Runs the agent to its end and returns its exit code. The process must be the agent's own.
 #[must_use]
-pub fn run(settings: &Settings, link: OwnedFd, circumstances: Circumstances) -> u8 {
+pub fn run(settings: &Settings, link: OwnedFd, mut circumstances: Circumstances<'_>) -> u8 {
     sys::restrain(settings.agent_memory);
-    let (layers, findings) = layers::load(&settings.path);
+    let (layers, findings) = match circumstances.has_rules {
+        true => layers::load(&settings.path),
+        false => Default::default(),
+    };
     if !circumstances.resumed {
         for warning in findings.doubts.iter().chain(&findings.warnings) {
             warn!("{warning}");
@@ -98,7 +125,7 @@ pub fn run(settings: &Settings, link: OwnedFd, circumstances: Circumstances) -> 
     };
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
-        match Agent::new(settings, layers, link, &circumstances) {
+        match Agent::new(settings, layers, link, &mut circumstances) {
             Ok(agent) => agent.run().await,
             Err(error) => {
                 error!("cannot start the agent: {error}");
@@ -127,7 +154,12 @@ struct Agent<'a> {
     stop: watch::Sender<bool>,
     running: Option<Running>,
     history: History,
-    readers: Readers,
+    visitors: Visitors,
+    tail: Option<Tail>,
+    pusher: Option<(JoinHandle<()>, oneshot::Sender<Vec<Family>>)>,
+    started: Instant,
+    /// Whether rules are no longer applied, because the container ends.
+    wanes: bool,
     reminder: Reminder,
     deadline: Option<Instant>,
     configured: bool,
@@ -138,7 +170,9 @@ enum Event {
     Source(usize, Update),
     Handler(Result<(), Failure>),
     Question(OwnedFd),
+    Visitor(Visit),
     Timer,
+    Wane,
     Stop,
 }
 
@@ -147,15 +181,38 @@ impl<'a> Agent<'a> {
         settings: &'a Settings,
         mut layers: Layers,
         link: OwnedFd,
-        circumstances: &Circumstances,
+        circumstances: &mut Circumstances<'_>,
     ) -> std::io::Result<Self> {
         let rules = std::mem::take(&mut layers.rules);
         warn_of_handlers(&rules, settings);
         let (wanted, more_is_wanted) = watch::channel(false);
-        let (sources, updates) = sources::spawn(settings, &more_is_wanted);
+        let declared = if circumstances.has_rules {
+            &settings.sources[..]
+        } else {
+            &[]
+        };
+        let (sources, updates) = sources::spawn(settings, declared, &more_is_wanted);
         let socket = std::os::unix::net::UnixDatagram::from(link);
         socket.set_nonblocking(true)?;
         let deadline = settings.deadline.filter(|_| !circumstances.resumed);
+        let started = circumstances.started;
+        let inputs = std::mem::take(&mut circumstances.inputs);
+        let tail = match inputs.are_none() && !serves(settings) {
+            true => None,
+            false => Some(Tail::start(settings, &inputs, circumstances.stdout.take())?),
+        };
+        let visitors = Visitors::default();
+        if let Some(listen) = &settings.data.listen {
+            tokio::task::spawn_local(metrics::serve::serve(listen.clone(), visitors.asked()));
+        }
+        let pusher = settings.otlp.as_ref().map(|otlp| {
+            let now = SystemTime::now();
+            let start = now.checked_sub(started.elapsed()).unwrap_or(now);
+            let pusher = Pusher::new(otlp, start, &circumstances.command);
+            let (last, is_last) = oneshot::channel();
+            let task = tokio::task::spawn_local(pusher.run(visitors.asked(), is_last));
+            (task, last)
+        });
         Ok(Self {
             settings,
             engine: Engine::new(
@@ -172,7 +229,11 @@ impl<'a> Agent<'a> {
             stop: watch::Sender::new(false),
             running: None,
             history: History::default(),
-            readers: Readers::default(),
+            visitors,
+            tail,
+            pusher,
+            started,
+            wanes: false,
             reminder: Reminder::new(Instant::now()),
             deadline: deadline.map(|limit| circumstances.started + limit),
             configured: circumstances.resumed,
@@ -199,10 +260,13 @@ impl<'a> Agent<'a> {
                 Some((index, update)) = self.updates.recv() => Event::Source(index, update),
                 outcome = finished(&mut self.running) => Event::Handler(outcome),
                 () = tokio::time::sleep_until(timer.into()) => Event::Timer,
-                _ = terminate.recv() => Event::Stop,
+                Some(visit) = self.visitors.next() => Event::Visitor(visit),
+                // Who reads logs sees all others go.
+                _ = terminate.recv() => if self.tail.is_some() { Event::Wane } else { Event::Stop },
                 word = next_word(&self.link) => match word {
                     Word::Question(client) => Event::Question(client),
-                    Word::End => Event::Stop,
+                    Word::Wane => Event::Wane,
+                    Word::Finish | Word::End => Event::Stop,
                 },
             };
             let verdict = match event {
@@ -212,7 +276,15 @@ impl<'a> Agent<'a> {
                 }
                 Event::Handler(outcome) => self.handled(outcome),
                 Event::Question(client) => {
-                    self.answer(client);
+                    self.visitors.hear(client);
+                    None
+                }
+                Event::Visitor(visit) => {
+                    self.answer(visit);
+                    None
+                }
+                Event::Wane => {
+                    self.wane().await;
                     None
                 }
                 Event::Timer => self.tick(),
@@ -224,13 +296,43 @@ impl<'a> Agent<'a> {
         }
     }
 
-    /// Ends a handler at work before the agent goes.
-    async fn leave(mut self, code: u8) -> u8 {
+    /// Applies no more rules, and ends a handler at work.
+    async fn wane(&mut self) {
+        self.wanes = true;
         if let Some(running) = self.running.take() {
             // The receiver lives in the handler's task; if that has just ended, nobody listens.
             let _ = self.stop.send(true);
             let _ = running.outcome.await;
         }
+    }
+
+    /// Reads what is left, and tells init as long as that goes on.
+    async fn finish(&mut self) {
+        let Some(mut tail) = self.tail.take() else {
+            return;
+        };
+        tail.finish();
+        loop {
+            let ended = tokio::time::timeout(BEAT, tail.ended()).await;
+            if ended.is_ok() {
+                break;
+            }
+            if tail.gets_on() {
+                self.tell(Message::Progress);
+            }
+        }
+        self.tail = Some(tail);
+        if let Some((task, last)) = self.pusher.take() {
+            // It may have come to its end before.
+            let _ = last.send(self.families());
+            let _ = tokio::time::timeout(LAST_PUSH, task).await;
+        }
+    }
+
+    /// Ends a handler at work, and reads what is left, before the agent goes.
+    async fn leave(mut self, code: u8) -> u8 {
+        self.wane().await;
+        self.finish().await;
         // The last line says why.
         match code {
             exit::UNAVAILABLE => error!("Unable to configure container before `disco.deadline`"),
@@ -272,7 +374,7 @@ impl<'a> Agent<'a> {
     /// Judges all rules, if every source has answered: before that a rule could fire on a value that
     /// a later source is to override (conformance 2, rule 2).
     fn judge(&mut self) {
-        if self.sources.iter().any(|source| source.snapshot.is_none()) {
+        if self.wanes || self.sources.iter().any(|source| source.snapshot.is_none()) {
             return;
         }
         let snapshots = self.sources.iter().enumerate();
@@ -299,6 +401,9 @@ impl<'a> Agent<'a> {
 
     /// Starts what is due. Returns an exit code when there is nothing left to do.
     fn advance(&mut self) -> Option<u8> {
+        if self.wanes {
+            return None;
+        }
         if self.running.is_none()
             && let Step::Run(rule, payload) = self.engine.next(Instant::now())
         {
@@ -310,9 +415,15 @@ impl<'a> Agent<'a> {
         self.configured = true;
         self.deadline = None;
         info!("Container Configured");
-        let stays = self.engine.watches() && self.settings.mode != Mode::Exec;
-        self.tell(Message::Configured { stays });
-        (!stays).then_some(0)
+        let stays = if self.engine.watches() && self.settings.mode != Mode::Exec {
+            Stays::ToWatch
+        } else if self.tail.as_ref().is_some_and(Tail::is_needed) || serves(self.settings) {
+            Stays::ToRead
+        } else {
+            Stays::No
+        };
+        self.tell(Message::Configured(stays));
+        (stays == Stays::No).then_some(0)
     }
 
     fn start(&mut self, index: usize, payload: Value) {
@@ -359,6 +470,7 @@ impl<'a> Agent<'a> {
     fn handled(&mut self, outcome: Result<(), Failure>) -> Option<u8> {
         let running = self.running.take()?;
         self.tell(Message::Handler(0));
+        let took = running.since.elapsed();
         let label = self
             .engine
             .rule(running.rule)
@@ -371,7 +483,7 @@ impl<'a> Agent<'a> {
                     number,
                     engine::fingerprint(&running.payload),
                 ));
-                self.history.ran(running.rule, None);
+                self.history.ran(running.rule, took, None);
                 let then = self.engine.succeeded(running.rule, running.payload);
                 if self.configured {
                     match then {
@@ -390,7 +502,8 @@ impl<'a> Agent<'a> {
         self.want_more();
         let reason = failure.reason.clone();
         let (Verdict::Retry(failures) | Verdict::GiveUp(failures)) = verdict;
-        self.history.ran(running.rule, Some((failures, failure)));
+        self.history
+            .ran(running.rule, took, Some((failures, failure)));
         match verdict {
             Verdict::Retry(failures) => {
                 warn!(
@@ -431,17 +544,45 @@ impl<'a> Agent<'a> {
         self.history.note(&self.engine, running, Instant::now());
     }
 
-    /// Tells somebody who asks how it is what init does not know.
-    fn answer(&self, client: OwnedFd) {
+    /// Tells somebody who asks.
+    fn answer(&self, visit: Visit) {
+        let (client, wants_metrics) = match visit {
+            Visit::Families(asked) => {
+                // Who has gone meanwhile is none the worse.
+                let _ = asked.send(self.families());
+                return;
+            }
+            Visit::Status(client) => (client, false),
+            Visit::Metrics(client) => (client, true),
+        };
         let running = self.running.as_ref().map(|running| running.rule);
-        let members = report::members(
+        let mut members = report::members(
             &self.engine,
             &self.sources,
             &self.history,
             running,
             self.reasons(),
         );
-        self.readers.finish(client, &members);
+        if let Some(tail) = &self.tail {
+            members.insert("inputs".to_owned(), report::inputs(tail.shared()));
+        }
+        if wants_metrics {
+            let text = openmetrics::write(&self.families());
+            members.insert("metrics".to_owned(), text.into());
+        }
+        self.visitors.finish(client, &members);
+    }
+
+    /// What there is to be measured.
+    fn families(&self) -> Vec<Family> {
+        metrics::families(&Known {
+            started: self.started,
+            is_configured: self.configured,
+            engine: &self.engine,
+            history: &self.history,
+            sources: &self.sources,
+            tail: self.tail.as_ref().map(Tail::shared),
+        })
     }
 
     /// Everything that is waited for.
@@ -464,7 +605,7 @@ impl<'a> Agent<'a> {
         /// Nothing is due: far enough away to be no wake-up at all.
         const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
         let retry = match self.engine.next(Instant::now()) {
-            Step::Idle(until) if self.running.is_none() => until,
+            Step::Idle(until) if self.running.is_none() && !self.wanes => until,
             _ => None,
         };
         let reminder = (!self.configured).then(|| self.reminder.due());
@@ -502,6 +643,11 @@ async fn next_word(link: &UnixDatagram) -> Word {
             Err(_) => return Word::End,
         }
     }
+}
+
+/// Whether metrics are shown or sent, for which somebody has to be there.
+fn serves(settings: &Settings) -> bool {
+    settings.data.listen.is_some() || settings.otlp.is_some()
 }
 
 fn limit(fail_limit: u32) -> String {

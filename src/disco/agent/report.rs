@@ -3,25 +3,17 @@
 //! Names, key paths, constraints and times; never a value. What is told here and what the log tells
 //! come from the same place, [`super::waiting`].
 
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::UnixStream;
 
 use super::engine::{Blocker, Engine, Status};
 use super::handler::Failure;
 use super::sources::Source;
+use super::tail::{Role, Shared};
 use super::waiting;
-
-/// How long somebody who asks may take to read the answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How many may be at it. Who comes beyond that gets what fits into a socket at once.
-const READERS: usize = 16;
+use crate::disco::ledger::{self, Count};
 
 /// What is remembered of a rule beyond its status.
 #[derive(Default)]
@@ -29,6 +21,18 @@ struct Memory {
     state: &'static str,
     since: Option<Instant>,
     failure: Option<(u32, Failure)>,
+    runs: Runs,
+}
+
+/// How often a handler ran, and how long in all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Runs {
+    /// Runs that succeeded.
+    pub succeeded: u64,
+    /// Runs that failed.
+    pub failed: u64,
+    /// Time of all of them.
+    pub time: Duration,
 }
 
 /// What has become of the rules so far.
@@ -54,11 +58,27 @@ impl History {
         }
     }
 
-    /// Takes in that a handler failed so many times with the present data, or succeeded.
-    pub fn ran(&mut self, index: usize, failure: Option<(u32, Failure)>) {
+    /// Takes in that a handler ran for so long and failed so many times with the present data, or
+    /// succeeded.
+    pub fn ran(&mut self, index: usize, time: Duration, failure: Option<(u32, Failure)>) {
+        let succeeded = u64::from(failure.is_none());
+        ledger::add(Count::RulesFired, succeeded);
+        ledger::add(Count::RulesFailed, 1 - succeeded);
+        ledger::add_time(Count::HandlerTime, time);
         if let Some(memory) = self.0.get_mut(index) {
             memory.failure = failure;
+            memory.runs.succeeded += succeeded;
+            memory.runs.failed += 1 - succeeded;
+            memory.runs.time += time;
         }
+    }
+
+    /// How often the handler of a rule ran.
+    #[must_use]
+    pub fn runs(&self, index: usize) -> Runs {
+        self.0
+            .get(index)
+            .map_or_else(Runs::default, |memory| memory.runs)
     }
 }
 
@@ -118,6 +138,21 @@ pub fn members(
     members
 }
 
+/// What the agent says of what it reads: paths, and how much came in.
+#[must_use]
+pub fn inputs(shared: &Shared) -> Value {
+    let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let inputs = shared.inputs();
+    let told = inputs.iter().map(|input| {
+        let of = match input.role {
+            Role::Logs => "logs",
+            Role::Metrics => "metrics",
+        };
+        json!({"path": input.path, "of": of, "bytes": read(&input.bytes), "lines": read(&input.lines)})
+    });
+    told.collect()
+}
+
 fn source(source: &Source) -> Value {
     let (state, reason) = match (&source.down, &source.snapshot) {
         (Some((reason, _)), _) => ("down", Some(reason)),
@@ -167,95 +202,4 @@ fn seconds(since: Instant) -> Value {
     )]
     let seconds = since.elapsed().as_millis() as f64 / 1000.0;
     seconds.into()
-}
-
-/// Those who ask how it is.
-#[derive(Default)]
-pub struct Readers(Rc<()>);
-
-impl Readers {
-    /// Ends a document that init has begun, and closes the connection. Waits for nobody: what a slow
-    /// reader does not take at once is a task's, for two seconds.
-    pub fn finish(&self, client: OwnedFd, members: &Map<String, Value>) {
-        let members = members.iter();
-        let mut text: String = members
-            .map(|(name, value)| format!(",\"{name}\":{value}"))
-            .collect();
-        text.push_str("}\n");
-        let client = StdUnixStream::from(client);
-        let sent = crate::sys::socket::send_now(&client, text.as_bytes()).unwrap_or(0);
-        if sent == text.len() || Rc::strong_count(&self.0) > READERS {
-            return;
-        }
-        let Ok(mut client) = UnixStream::from_std(client) else {
-            return;
-        };
-        let ticket = self.0.clone();
-        tokio::task::spawn_local(async move {
-            let rest = text.as_bytes().get(sent..).unwrap_or_default();
-            // Whoever does not read is no concern of ours.
-            let _ = tokio::time::timeout(PATIENCE, client.write_all(rest)).await;
-            drop(ticket);
-        });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read as _;
-    use tokio::task::LocalSet;
-
-    /// Connections that are answered with more than a socket takes at once.
-    fn answered(count: usize) -> (Vec<StdUnixStream>, usize) {
-        let members = Map::from_iter([("long".to_owned(), "x".repeat(4 << 20).into())]);
-        let readers = Readers::default();
-        let mut clients = Vec::new();
-        for _ in 0..count {
-            let (near, far) = StdUnixStream::pair().unwrap();
-            far.set_nonblocking(true).unwrap();
-            readers.finish(far.into(), &members);
-            clients.push(near);
-        }
-        let tickets = Rc::strong_count(&readers.0) - 1;
-        (clients, tickets)
-    }
-
-    /// What a test does with them in a runtime that has no other work.
-    fn served<T>(act: impl Future<Output = T>) -> T {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().build().unwrap();
-        LocalSet::new().block_on(&runtime, act)
-    }
-
-    #[test]
-    fn whoever_reads_gets_all_of_it_however_long() {
-        let text = served(async {
-            let (mut clients, _) = answered(1);
-            let client = clients.remove(0);
-            let reading = std::thread::spawn(move || {
-                let mut text = String::new();
-                (&client).read_to_string(&mut text).unwrap();
-                text
-            });
-            while !reading.is_finished() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            reading.join().unwrap()
-        });
-        assert_eq!(text.len(), (4 << 20) + ",\"long\":\"\"}\n".len());
-        assert!(text.ends_with("x\"}\n"));
-    }
-
-    #[test]
-    fn those_who_never_read_are_few_and_left_alone_in_the_end() {
-        served(async {
-            let (clients, tickets) = answered(READERS + 10);
-            assert_eq!(tickets, READERS);
-            let mut last = clients.last().unwrap();
-            let mut text = Vec::new();
-            last.read_to_end(&mut text).unwrap();
-            assert!(!text.ends_with(b"}\n"), "closed when the socket was full");
-        });
-    }
 }

@@ -15,11 +15,12 @@ use tracing::{debug, error, warn};
 
 use self::calls::{Called, WrongCall};
 use self::find::Baked;
+use super::settings::data::Kind;
 use super::settings::{Calls, ContractSettings, Mode, Settings};
 use crate::contract::exit;
 use crate::contract::manifest::Manifest;
 use crate::contract::manifest::lifecycle::Hook;
-use crate::contract::manifest::resources::Port;
+use crate::contract::manifest::resources::{Port, Stream};
 use crate::contract::manifest::shape::{Found, Place, Shape};
 use crate::contract::report::Report;
 use crate::contract::text::{Step, count};
@@ -100,7 +101,7 @@ pub fn usage(settings: &ContractSettings) -> Option<String> {
 }
 
 /// Holds the call, the variables and the surroundings to the contract, and sets in `settings` what it
-/// says of capabilities.
+/// says of capabilities, logs and metrics.
 #[must_use]
 pub fn enforce(located: &Located, settings: &mut Settings, words: Vec<OsString>) -> Verdict {
     let odd = || located.doubts.iter().chain(&located.warnings);
@@ -131,7 +132,12 @@ pub fn enforce(located: &Located, settings: &mut Settings, words: Vec<OsString>)
     }
     surroundings::check(manifest, &mut report);
     let duties = duties(manifest, settings, &baked, result);
-    if let Some(key) = duties.must_stay().filter(|_| settings.mode == Mode::Exec) {
+    settings.data.logs_kind = manifest.logs.map(kind_of);
+    settings.data.metrics_kind = manifest.metrics.map(kind_of);
+    let must_stay = duties
+        .must_stay()
+        .or_else(|| settings.data.asked_by_contract());
+    if let Some(key) = must_stay.filter(|_| settings.mode == Mode::Exec) {
         let message =
             "leaves nobody to honour it with `disco.mode=exec`; expected `supervise` or `auto`";
         let path: Vec<_> = key.split('.').map(Step::Key).collect();
@@ -198,6 +204,14 @@ fn duties(
         shutdown: manifest.lifecycle.shutdown.clone(),
         ports: manifest.ports.clone(),
         result,
+    }
+}
+
+fn kind_of(stream: Stream) -> Kind {
+    match stream {
+        Stream::Fifo => Kind::Fifo,
+        Stream::File => Kind::File,
+        Stream::Off => Kind::Off,
     }
 }
 

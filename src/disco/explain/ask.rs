@@ -72,12 +72,14 @@ impl fmt::Display for Silence {
     }
 }
 
-/// Asks. With `is_enough` the reading ends as soon as init's part says what is wanted.
+/// Asks, with a word that says what is wanted, [`STATUS`](crate::disco::link::STATUS) or [`METRICS`](crate::disco::link::METRICS). With `is_enough` the
+/// reading ends as soon as init's part says what is wanted.
 ///
 /// # Errors
 /// Why nobody answers.
 pub fn ask(
     settings: &StatusSettings,
+    word: &[u8],
     is_enough: impl Fn(&Value) -> bool,
 ) -> Result<Answer, Silence> {
     let mut tried = Vec::new();
@@ -85,7 +87,8 @@ pub fn ask(
         let must_be_pid_1 = settings.place == Place::Auto;
         let until = Instant::now() + LIMIT;
         // An agent that ends in that moment takes the question with it.
-        let answers = std::iter::repeat_with(|| ask_at(path, must_be_pid_1, until, &is_enough));
+        let answers =
+            std::iter::repeat_with(|| ask_at(path, word, must_be_pid_1, until, &is_enough));
         let mut last = Err(NO_ANSWER.to_owned());
         for answer in answers.take(2) {
             let is_final = !matches!(&answer, Ok(answer) if !answer.is_whole);
@@ -104,6 +107,7 @@ pub fn ask(
 
 fn ask_at(
     path: &Path,
+    word: &[u8],
     must_be_pid_1: bool,
     until: Instant,
     is_enough: &impl Fn(&Value) -> bool,
@@ -123,6 +127,8 @@ fn ask_at(
             Err(error) => return Err(refusal(error)),
         }
     }
+    // A new connection takes so little at once; one that is gone already tells when it is read.
+    let _ = socket::send_now(&connection, word);
     read(UnixStream::from(connection), until, is_enough)
 }
 

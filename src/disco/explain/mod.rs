@@ -12,8 +12,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tracing::{error, info};
 
-use super::contract;
 use super::settings::{Settings, SourceSettings};
+use super::{contract, link};
 use crate::contract::exit;
 use crate::contract::manifest::resources::Port;
 use crate::sys::proc;
@@ -24,7 +24,7 @@ pub fn run(settings: &Settings, words: &[OsString], as_json: bool) -> u8 {
     if let Some(file) = words.first() {
         return judge(settings, Some(Path::new(file)), as_json);
     }
-    match ask::ask(&settings.status, |_| false) {
+    match ask::ask(&settings.status, link::STATUS, |_| false) {
         Ok(mut answer) => {
             let ports = ports(settings);
             if !ports.is_empty() {

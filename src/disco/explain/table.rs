@@ -11,6 +11,7 @@ pub(super) fn of(document: &Value) -> String {
     head(document, &mut text);
     sources(document, &mut text);
     rules(document, &mut text);
+    inputs(document, &mut text);
     text.push('\n');
     text += &verdict(document);
     text.push('\n');
@@ -152,6 +153,25 @@ fn rules(document: &Value, text: &mut String) {
         text.push('\n');
         *text += &aligned(&details(rule), "  ");
     }
+}
+
+fn inputs(document: &Value, text: &mut String) {
+    let Some(all) = document["inputs"].as_array().filter(|all| !all.is_empty()) else {
+        return;
+    };
+    let mut rows = vec![row("INPUT", ["OF", "LINES", "BYTES"])];
+    rows.extend(all.iter().map(|input| {
+        row(
+            &shown(&input["path"]),
+            [
+                &shown(&input["of"]),
+                &shown(&input["lines"]),
+                &shown(&input["bytes"]),
+            ],
+        )
+    }));
+    text.push('\n');
+    *text += &aligned(&rows, "");
 }
 
 /// What a rule waits for, how its handler failed, and what became of strings.

@@ -22,6 +22,7 @@ use crate::contract::exit::Exit;
 use crate::contract::json::Buffer;
 use crate::contract::signal::Name;
 use crate::disco::link;
+use crate::disco::numbers::Numbers;
 use crate::disco::settings::{Place, StatusSettings};
 use crate::sys::{self, socket};
 
@@ -222,6 +223,17 @@ impl Init {
             self.hooks.state(Which::Shutdown).name(),
             OrNull(self.keeper.pid()),
             self.keeper.state(),
+        );
+        let counts = Numbers::read();
+        let _ = write!(
+            to,
+            ",\"counts\":{{\"starts\":{},\"orphans\":{},\"agents\":{},\"fired\":{},\"failed\":{},\"handler_ns\":{}}}",
+            counts.starts,
+            counts.orphans,
+            counts.agents,
+            counts.fired,
+            counts.failed,
+            counts.handler_time.as_nanos(),
         );
         to.raw("\n");
     }

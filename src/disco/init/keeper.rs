@@ -14,12 +14,16 @@ use super::{Init, OWN};
 use crate::contract::exit::{self, Exit};
 use crate::contract::signal::Name;
 use crate::disco::agent::{self, Circumstances};
-use crate::disco::link::{self, Message};
+use crate::disco::ledger::{self, Count};
+use crate::disco::link::{self, Message, Stays};
 use crate::disco::log;
 use crate::sys::{self, Fork, SignalSet};
 
 /// How long an agent may take to go once it is told to, beyond what its handler is given.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
+
+/// What it is given at the least to read what is left, however late it is.
+const LEAST: Duration = Duration::from_millis(500);
 
 /// Pause before the first restart of an agent; each next one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -47,8 +51,12 @@ pub(super) struct Keeper {
     pause: Duration,
     /// Whether every rule has been complete once.
     pub(super) configured: bool,
-    /// Whether the agent goes on once configured.
+    /// Whether the agent goes on once configured, for rules that watch.
     pub(super) stays: bool,
+    /// Whether the agent there is reads logs and metrics.
+    reads: bool,
+    /// Whether it is there for that alone.
+    only_reads: bool,
     /// What the agents have applied: number of the rule, fingerprint of the data.
     applied: Vec<(u32, u64)>,
     /// Process group of the handler at work; 0 if there is none.
@@ -63,6 +71,8 @@ impl Keeper {
             pause: FIRST_PAUSE,
             configured: false,
             stays: false,
+            reads: false,
+            only_reads: false,
             applied: Vec::new(),
             handler: 0,
         }
@@ -80,7 +90,18 @@ impl Keeper {
 
     /// Through which the agent is to be asked, if it goes on to be there.
     pub(super) fn to_ask(&self) -> Option<&OwnedFd> {
-        self.link().filter(|_| !self.configured || self.stays)
+        let goes_on = !self.configured || self.stays || self.only_reads;
+        self.link().filter(|_| goes_on)
+    }
+
+    /// Whether there is no agent, nor is one about to be started.
+    pub(super) fn is_idle(&self) -> bool {
+        self.agent.is_none() && self.due.is_none()
+    }
+
+    /// Whether another agent would have rules to apply.
+    fn has_rules(&self) -> bool {
+        !self.configured || self.stays
     }
 
     /// What there is of an agent, in the words of the status document.
@@ -97,10 +118,24 @@ impl Keeper {
         self.due
     }
 
-    /// Lets go of the agent, which ends when it sees that.
-    pub(super) fn let_go(&mut self) {
-        self.agent = None;
+    /// Has the agent come to an end: at once when it sees that we let go of it, or, if it reads logs, when
+    /// nobody is left to write any.
+    pub(super) fn wane(&mut self) {
         self.due = None;
+        if self.reads && self.link().is_some_and(|link| link::wane(link).is_ok()) {
+            return;
+        }
+        self.agent = None;
+    }
+
+    /// The agent's pid, if it is to outlive what else is left of the container.
+    pub(super) fn spared(&self) -> Option<i32> {
+        self.pid().filter(|_| self.reads)
+    }
+
+    /// Takes note that it has ended where nobody asked how.
+    pub(super) fn is_lost(&mut self) {
+        self.agent = None;
     }
 
     /// Makes room for everything that may still have to be remembered.
@@ -117,6 +152,10 @@ impl Keeper {
 impl Init {
     pub(super) fn start_agent(&mut self) {
         self.keeper.due = None;
+        self.keeper.reads = self.intake.is_any();
+        self.keeper.only_reads = !self.keeper.has_rules();
+        // What is shared with the agent is its to hear of from here on.
+        self.intake.disarm();
         let started = link::pair().and_then(|(own, theirs)| {
             sys::signal_when_readable(own.as_fd())?;
             Ok((sys::fork()?, own, theirs))
@@ -129,6 +168,7 @@ impl Init {
             }
             Ok((Fork::Parent(pid), own, _)) => {
                 debug!(pid, "agent started");
+                ledger::add(Count::AgentStarts, 1);
                 self.keeper.agent = Some(Agent {
                     pid,
                     link: own,
@@ -156,19 +196,27 @@ impl Init {
     /// command's. What it prints by mistake goes to stderr.
     fn become_agent(&self, link: OwnedFd) -> ! {
         log::may_wait();
+        let inputs = self.intake.inputs();
+        let stdout = sys::stdout().try_clone_to_owned().ok();
+        let stdout = stdout.filter(|_| !self.settings.data.stdout.is_empty());
         // Away from the terminal's foreground: its ^C is for init to judge.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
         sys::ignore_terminal_stops();
         sys::detach_stdin();
         sys::redirect(2, 1);
-        // Whatever else was inherited is the command's, too; the link moves below it first.
-        let link = sys::keep_only(link);
+        // Whatever else was inherited is the command's, too.
+        let [logs, metrics] = self.intake.descriptors();
+        sys::close_all_but(&[Some(&link), stdout.as_ref(), logs, metrics]);
         log::install_panic_hook(agent::PANICKED);
         sys::set_mask(&SignalSet::none());
         let circumstances = Circumstances {
             started: self.started,
             resumed: self.keeper.configured,
+            has_rules: self.keeper.has_rules(),
             applied: self.keeper.applied.clone(),
+            inputs,
+            stdout,
+            command: self.command.name.to_string_lossy().into_owned(),
         };
         sys::exit_now(agent::run(&self.settings, link, circumstances))
     }
@@ -185,7 +233,10 @@ impl Init {
             0 => {}
             group => drop(sys::kill(-group, libc::SIGKILL)),
         }
-        if keeper.configured && !keeper.stays {
+        if keeper.configured && !keeper.stays && !keeper.only_reads {
+            // It is done, and whoever writes from now on gets another.
+            self.intake.arm();
+            self.take_in();
             return Ok(());
         }
         match exit {
@@ -240,13 +291,52 @@ impl Init {
         Ok(())
     }
 
+    /// Has the agent read what is left, and waits for its end, as long as it gets on and until `deadline`.
+    pub(super) fn finish_agent(&mut self, deadline: Option<Instant>) {
+        let patience = self.settings.plan.drain.max(Duration::from_secs(1)) + GRACE;
+        let start = Instant::now();
+        let deadline = deadline.map(|deadline| deadline.max(start + LEAST));
+        let mut until = start + patience;
+        let mut is_killed = false;
+        if let Some(link) = self.keeper.link() {
+            // One that is gone is waited for all the same.
+            let _ = link::finish(link);
+        }
+        while let Some(pid) = self.keeper.pid() {
+            if self.reap().agent.is_some() {
+                self.keeper.agent = None;
+                return;
+            }
+            while let Some(message) = self.keeper.link().and_then(link::take) {
+                if message == Message::Progress {
+                    until = Instant::now() + patience;
+                }
+            }
+            let limit = deadline.map_or(until, |deadline| deadline.min(until));
+            if Instant::now() >= limit && is_killed {
+                self.keeper.agent = None;
+                return;
+            } else if Instant::now() >= limit {
+                warn!("nobody reads the log any more: what is left of the container's is lost");
+                is_killed = true;
+                let _ = sys::kill(pid, libc::SIGKILL);
+                until = Instant::now() + GRACE;
+            }
+            let limit = if is_killed { until } else { limit };
+            if self.wait(&OWN, Some(limit)).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Takes in what the agent has said.
     pub(super) fn obey_agent(&mut self) {
         while let Some(message) = self.keeper.link().and_then(link::take) {
             match message {
-                Message::Configured { stays } => {
+                Message::Configured(stays) => {
                     self.keeper.configured = true;
-                    self.keeper.stays = stays;
+                    self.keeper.stays = stays == Stays::ToWatch;
+                    self.keeper.only_reads = stays == Stays::ToRead;
                 }
                 Message::Applied(rule, fingerprint) => self.keeper.remember(rule, fingerprint),
                 Message::Handler(group) => self.keeper.handler = group,
@@ -257,6 +347,8 @@ impl Init {
                     }
                 }
                 Message::Restart => self.restart_by_rule(),
+                // Only who waits for the end cares.
+                Message::Progress => {}
             }
         }
     }

@@ -11,6 +11,7 @@ use nix::poll::{PollTimeout, poll};
 use tracing::{debug, info, warn};
 
 use super::plan::Plan;
+use crate::disco::ledger::{self, Count};
 use crate::sys::{self, Reaped, SignalSet, proc};
 
 /// How long a killed process may take to go; longer means that it hangs in the kernel.
@@ -35,6 +36,18 @@ pub struct Leftovers<'a> {
     pub deadline: Option<Instant>,
     /// How much of the time until then is somebody else's.
     pub reserve: Duration,
+    /// The one that is to see all others go; 0 if there is none.
+    pub spared: i32,
+    /// Whether that has ended all the same.
+    pub spared_ended: bool,
+}
+
+/// What is known when nothing is left.
+pub struct Cleared {
+    /// If somebody asked to stop for the first time meanwhile: the time by which all must be over.
+    pub asked: Option<Option<Instant>>,
+    /// Whether the one that was to be spared has ended.
+    pub spared_ended: bool,
 }
 
 /// How a wait for the last process went.
@@ -46,18 +59,20 @@ enum Wait {
 }
 
 impl Leftovers<'_> {
-    /// Ends everything that is left: TERM and CONT, time, KILL. Returns the moment the last one is
-    /// gone; if somebody asked for the first time meanwhile, with the time by which all must be over.
+    /// Ends everything that is left: TERM and CONT, time, KILL. Returns the moment the last one is gone.
     /// `meanwhile` is called whenever anything happens.
-    pub fn drain(mut self, meanwhile: &mut dyn FnMut()) -> Option<Option<Instant>> {
+    pub fn drain(mut self, meanwhile: &mut dyn FnMut()) -> Cleared {
         let was_stopping = self.stopping;
         self.end_all(meanwhile);
         meanwhile();
-        (self.stopping && !was_stopping).then_some(self.deadline)
+        Cleared {
+            asked: (self.stopping && !was_stopping).then_some(self.deadline),
+            spared_ended: self.spared_ended,
+        }
     }
 
     fn end_all(&mut self, meanwhile: &mut dyn FnMut()) {
-        if !reap_all() {
+        if !self.reap_all() {
             return;
         }
         self.signal_all(libc::SIGTERM);
@@ -108,8 +123,8 @@ impl Leftovers<'_> {
         );
     }
 
-    fn wait_for_the_last(&self, until: Instant, meanwhile: &mut dyn FnMut()) -> Wait {
-        while reap_all() {
+    fn wait_for_the_last(&mut self, until: Instant, meanwhile: &mut dyn FnMut()) -> Wait {
+        while self.reap_all() {
             meanwhile();
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -129,8 +144,28 @@ impl Leftovers<'_> {
         Wait::Gone
     }
 
+    /// Reaps what has ended. Returns whether any child is left.
+    fn reap_all(&mut self) -> bool {
+        loop {
+            match sys::reap() {
+                Reaped::Ended(pid, _) if pid == self.spared => {
+                    self.spared = 0;
+                    self.spared_ended = true;
+                }
+                Reaped::Ended(..) => ledger::add(Count::Orphans, 1),
+                Reaped::Stopped(..) => {}
+                Reaped::Running => {
+                    return self.spared == 0 || proc::has_child_besides(self.spared);
+                }
+                Reaped::Childless => return false,
+            }
+        }
+    }
+
     fn signal_all(&self, number: i32) {
-        if self.is_pid_1 {
+        // All at once, so that nobody can fork away from it; TERM means nothing to who is spared.
+        let is_for_all = self.spared == 0 || number != libc::SIGKILL;
+        if self.is_pid_1 && is_for_all {
             // ESRCH: nobody is left.
             let _ = sys::kill(-1, number);
             return;
@@ -144,7 +179,7 @@ impl Leftovers<'_> {
     fn each(&self, mut each: impl FnMut(i32)) -> bool {
         let own = sys::own_pid();
         proc::each_process(|pid| {
-            if pid != own && (self.is_pid_1 || is_ours(pid)) {
+            if pid != own && pid != self.spared && (self.is_pid_1 || is_ours(pid)) {
                 each(pid);
             }
         })
@@ -187,17 +222,6 @@ pub(super) fn is_ours(pid: i32) -> bool {
         }
     }
     false
-}
-
-/// Reaps what has ended. Returns whether any child is left.
-fn reap_all() -> bool {
-    loop {
-        match sys::reap() {
-            Reaped::Ended(..) | Reaped::Stopped(..) => {}
-            Reaped::Running => return true,
-            Reaped::Childless => return false,
-        }
-    }
 }
 
 /// Names and pids, for the log.

@@ -15,7 +15,7 @@
 //! [`plan`] says how the command is to be treated; `supervise` does so, `jobs` as far as a
 //! terminal is concerned; `hooks` runs what comes before and after the command, `relay` holds its
 //! output to the contract; `keeper` looks after the agent, [`leftovers`] after what remains at the
-//! end; `door` answers whoever asks how it is, `ready` knows whether the command is ready.
+//! end; `intake` holds what logs and metrics are written into; `door` answers whoever asks how it is, `ready` knows whether the command is ready.
 
 pub mod command;
 pub mod context;
@@ -23,6 +23,7 @@ mod door;
 mod follow;
 mod hooks;
 mod inherited;
+mod intake;
 mod jobs;
 mod keeper;
 pub mod leftovers;
@@ -46,6 +47,7 @@ use self::command::{Command, Environment};
 use self::context::ExecContext;
 use self::door::Door;
 use self::hooks::{Hooks, Reason};
+use self::intake::Intake;
 use self::keeper::Keeper;
 use self::phase::Phase;
 use self::plan::{Rest, Subreaper};
@@ -54,6 +56,7 @@ use self::supervise::Service;
 use self::voice::Event;
 use super::contract::Duties;
 use super::layers;
+use super::ledger::{self, Count};
 use super::log;
 use super::settings::{self, Mode, Settings};
 use crate::contract::exit::{self, Exit};
@@ -86,6 +89,7 @@ struct Init {
     /// Whether we have made ourselves the parent of orphans.
     adopts: bool,
     keeper: Keeper,
+    intake: Intake,
     service: Service,
     /// What happened to the command while a hook was attended to.
     late: News,
@@ -153,6 +157,7 @@ pub fn run(
         is_pid_1,
         adopts: false,
         keeper: Keeper::new(),
+        intake: Intake::default(),
         service: Service::new(),
         late: News::default(),
         reason: None,
@@ -175,6 +180,12 @@ pub fn run(
         Mode::Auto => is_pid_1 || init.settings.wants_init() || init.duties.must_stay().is_some(),
     };
     init.tie(wants_agent || supervises_anyway || init.duties.startup.is_some());
+    init.keeper.configured = !wants_agent;
+    if supervises_anyway {
+        ledger::open();
+        init.intake = Intake::open(&init.settings, is_pid_1);
+        init.intake.arm();
+    }
     if wants_agent && let Err(code) = init.configure() {
         return init.end(code);
     }
@@ -305,6 +316,9 @@ impl Init {
         if has_input || self.readiness.due.is_some() {
             self.listen();
         }
+        if has_input {
+            self.take_in();
+        }
         if self.door.is_to_be_opened() {
             self.door.open();
         } else if self.door.listener().is_some() && (has_input || self.door.due.is_some()) {
@@ -336,11 +350,14 @@ impl Init {
                 Reaped::Ended(pid, exit) if self.hooks.pid == Some(pid) => {
                     self.hooks.ended = Some(exit);
                 }
-                Reaped::Ended(pid, exit) => (plan.speak)(&Event::Orphan {
-                    pid,
-                    exit,
-                    warn: plan.warn_on_reap,
-                }),
+                Reaped::Ended(pid, exit) => {
+                    ledger::add(Count::Orphans, 1);
+                    (plan.speak)(&Event::Orphan {
+                        pid,
+                        exit,
+                        warn: plan.warn_on_reap,
+                    });
+                }
                 Reaped::Stopped(pid, number) if self.service.pid() == Some(pid) => {
                     news.command_stopped = Some(number);
                 }
@@ -394,8 +411,7 @@ impl Init {
             // From here on nobody would answer.
             self.door.close();
         }
-        // The agent takes the end of its link for what it is.
-        self.keeper.let_go();
+        self.keeper.wane();
         let plan = &self.settings.plan;
         let number = plan.rewrite.get(libc::SIGTERM);
         if let Some(number) = number {
@@ -408,6 +424,7 @@ impl Init {
         }
         let code = self.judge_result(code);
         let code = self.shut_down(code);
+        self.finish_intake();
         self.door.close();
         self.service.return_terminal();
         (self.settings.plan.speak)(&Event::Leaving { code });

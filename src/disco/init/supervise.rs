@@ -20,6 +20,7 @@ use super::spawn::{self, Start, Started};
 use super::terminal::Terminal;
 use super::voice::Event;
 use crate::contract::exit::{self, Exit};
+use crate::disco::ledger::{self, Count};
 use crate::disco::log;
 use crate::sys::{self, Received, SignalSet, TERMINAL_STOPS, proc};
 
@@ -289,6 +290,8 @@ impl Init {
             }
         }
         self.service.log = log::never_wait();
+        // What is there already is read from the start; of what comes later we hear.
+        self.take_in();
         if !self.settings.plan.pause {
             self.start_command();
         }
@@ -303,6 +306,7 @@ impl Init {
                 _ => None,
             };
             let [notify, outer] = self.readiness.descriptors();
+            let [logs, metrics] = self.intake.descriptors();
             let kept = [
                 report,
                 self.keeper.link(),
@@ -313,6 +317,8 @@ impl Init {
                 self.door.listener(),
                 notify,
                 outer,
+                logs,
+                metrics,
             ];
             sys::close_all_but(&kept);
         }
@@ -368,6 +374,8 @@ impl Init {
                 let pid = started.pid;
                 service.group = pid;
                 service.starts = service.starts.saturating_add(1);
+                ledger::add(Count::CommandStarts, 1);
+                ledger::set(Count::CommandUp, 1);
                 if self.readiness.waits_for_exec() {
                     // Where that fails the file comes with the next signal of any kind.
                     let _ = sys::signal_when_readable(started.report().as_fd());
@@ -526,6 +534,7 @@ impl Init {
         let State::Running(started) = std::mem::replace(&mut service.state, State::Idle) else {
             return;
         };
+        ledger::set(Count::CommandUp, 0);
         service.kill_at = None;
         let by_rule = std::mem::take(&mut service.restarting);
         service.ended = Some(exit);

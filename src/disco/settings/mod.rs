@@ -5,11 +5,13 @@
 
 pub mod consul;
 pub mod contract;
+pub mod data;
 pub mod env;
 pub mod etcd;
 pub mod exec;
 pub mod flat;
 pub mod http;
+pub mod otlp;
 pub mod plan;
 pub mod raw;
 pub mod status;
@@ -20,11 +22,13 @@ use std::time::Duration;
 
 pub use consul::{Consistency, ConsulSettings};
 pub use contract::{Calls, ContractPlace, ContractSettings};
+pub use data::DataSettings;
 pub use env::EnvSettings;
 pub use etcd::{Api, EtcdSettings};
 pub use exec::ExecSettings;
 pub use flat::FlatSettings;
 pub use http::{Endpoint, HttpSettings, Secret, TokenSource};
+pub use otlp::OtlpSettings;
 pub use status::{Place, StatusSettings};
 
 use crate::contract::problem::Problem;
@@ -113,6 +117,10 @@ pub struct Settings {
     pub contract: ContractSettings,
     /// How the container is asked how it is.
     pub status: StatusSettings,
+    /// What becomes of logs and metrics.
+    pub data: DataSettings,
+    /// Where metrics are pushed to.
+    pub otlp: Option<OtlpSettings>,
     /// Memory that the agent may take, in bytes; `None` is no limit. Default 512 MiB.
     pub agent_memory: Option<u64>,
     /// Processor time that the agent may use without coming to rest; `None` is no limit. Default 10 s.
@@ -121,7 +129,7 @@ pub struct Settings {
     pub sources: Vec<SourceSettings>,
 }
 
-const SECTIONS: &[&str] = &["disco", "flat", "consul", "etcd", "env"];
+const SECTIONS: &[&str] = &["disco", "flat", "consul", "etcd", "env", "otlp"];
 
 /// Reads `DISCO_CFG` and the settings file. The settings come with every problem of both; where
 /// there is one, they serve no other purpose than to log it in the form that was asked for.
@@ -158,6 +166,15 @@ fn check(
     problems.extend(raw.unknown_sections(SECTIONS));
     let section = raw.section("disco", environment);
     let mut settings = general(&section);
+    let receiver = section.parsed("otlp", otlp::url);
+    let has_receiver = section.has("otlp");
+    problems.extend(section.finish());
+    let section = raw.section("otlp", environment);
+    settings.otlp = otlp::read(&section, receiver);
+    if raw.sections().contains(&"otlp") && !has_receiver {
+        let message = "is missing; expected the address that metrics are pushed to, such as `http://collector:4318`";
+        problems.push(Problem::new(message).at_key("disco.otlp"));
+    }
     problems.extend(section.finish());
     for name in raw.sections() {
         let section = raw.section(name, environment);
@@ -211,6 +228,8 @@ fn general(section: &Section<'_>) -> Settings {
         exec: exec::read(section),
         contract: contract::read(section),
         status: status::read(section),
+        data: data::read(section),
+        otlp: None,
         agent_memory: Some(
             section
                 .parsed("agent_memory", bytes::parse)
@@ -245,18 +264,22 @@ impl Settings {
             ..general(&raw.section("disco", &|_| None))
         };
         bare.status.place = Place::Off;
+        bare.data.leave();
         bare
     }
 
     /// The setting, if there is one, that only an init beside the command can honour.
     fn must_stay(&self) -> Option<&'static str> {
-        self.plan.must_stay().or_else(|| self.status.must_stay())
+        let otlp = || self.otlp.as_ref().map(|_| "otlp");
+        let all = self.plan.must_stay().or_else(|| self.status.must_stay());
+        all.or_else(|| self.data.must_stay()).or_else(otlp)
     }
 
     /// Whether `disco.mode=auto` means to stay, whoever we are.
     #[must_use]
     pub fn wants_init(&self) -> bool {
-        self.must_stay().is_some() || matches!(self.status.place, Place::At(_))
+        let has_place = matches!(self.status.place, Place::At(_));
+        self.must_stay().is_some() || has_place || self.data.asked_by_contract().is_some()
     }
 
     /// What cannot be had together.

@@ -161,17 +161,23 @@ impl Disco {
         }
     }
 
-    /// What is given here. As PID 1 without a status socket, unless one is asked for: the directories in
-    /// which it would be are those of the host, and so of all tests at once.
+    /// What is given here. As PID 1 without a status socket and without pipes in `/data`, unless they are
+    /// asked for: their directories are those of the host, and so of all tests at once.
     fn environment(&self) -> Vec<(OsString, OsString)> {
         let mut all = self.env.clone();
         let is_own = self.bin.file_name() == disco_bin().file_name();
-        if self.pid1 && is_own {
-            let given = all.iter_mut().rev().find(|(name, _)| name == "DISCO_CFG");
-            match given {
-                Some((_, cfg)) if cfg.to_string_lossy().contains("disco.status") => {}
-                Some((_, cfg)) => cfg.push("|disco.status=off"),
-                None => all.push(("DISCO_CFG".into(), "disco.status=off".into())),
+        if !self.pid1 || !is_own {
+            return all;
+        }
+        let given = all.iter().rposition(|(name, _)| name == "DISCO_CFG");
+        let given = given.unwrap_or_else(|| {
+            all.push(("DISCO_CFG".into(), OsString::new()));
+            all.len() - 1
+        });
+        let (_, cfg) = &mut all[given];
+        for key in ["disco.status", "disco.data"] {
+            if !cfg.to_string_lossy().contains(key) {
+                cfg.push(format!("|{key}=off"));
             }
         }
         all

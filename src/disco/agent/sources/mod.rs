@@ -183,6 +183,7 @@ impl Publisher {
 #[must_use]
 pub fn spawn(
     settings: &Settings,
+    declared: &[SourceSettings],
     wanted: &watch::Receiver<bool>,
 ) -> (Vec<Source>, mpsc::UnboundedReceiver<(usize, Update)>) {
     let (sender, receiver) = mpsc::unbounded_channel();
@@ -209,7 +210,7 @@ pub fn spawn(
         });
         publisher
     };
-    for source in &settings.sources {
+    for source in declared {
         match source.clone() {
             SourceSettings::Flat(flat) => {
                 let publisher = add("flatfile".to_owned(), flat.values, String::new());

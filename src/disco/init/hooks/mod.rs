@@ -330,6 +330,12 @@ impl Init {
 
     /// Ends what the command and hooks leave behind.
     pub(super) fn drain(&mut self) {
+        // Who is left may write more than a pipe holds, and must not wait for ever for a reader.
+        let has_others = self.keeper.is_idle() && sys::proc::has_child_besides(0);
+        if self.intake.is_any() && has_others {
+            self.start_agent();
+        }
+        let spared = self.keeper.spared().unwrap_or(0);
         let (hooks, service) = (&mut self.hooks, &mut self.service);
         let reserve = hooks.reserve(self.settings.plan.stop_timeout, false);
         let leftovers = Leftovers {
@@ -339,11 +345,16 @@ impl Init {
             stopping: service.stopping,
             deadline: service.deadline,
             reserve,
+            spared,
+            spared_ended: false,
         };
-        let asked = leftovers.drain(&mut || {
+        let cleared = leftovers.drain(&mut || {
             let _ = hooks.follow();
         });
-        if let Some(deadline) = asked {
+        if cleared.spared_ended {
+            self.keeper.is_lost();
+        }
+        if let Some(deadline) = cleared.asked {
             service.stopping = true;
             service.deadline = deadline;
         }

@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
-use nix::sys::statfs::statfs;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::plan::{Directory, Node, Plan, Role};
 use super::read;
+use crate::disco::agent::silent;
 
 /// How often the way is followed anew when it changes under our feet. Whoever changes it leaves an
 /// event that brings us back.
@@ -298,40 +298,11 @@ fn silent(plan: &Plan) -> Option<PathBuf> {
             let Ok(about) = std::fs::metadata(path) else {
                 return false;
             };
-            *devices.entry(about.dev()).or_insert_with(|| {
-                statfs(path.as_path())
-                    .is_ok_and(|fs| sends_no_events(i128::from(fs.filesystem_type().0)))
-            })
+            *devices
+                .entry(about.dev())
+                .or_insert_with(|| silent::is_silent(path))
         })
         .cloned()
-}
-
-/// Whether a filesystem, by its magic number, changes without the kernel's doing: network and cluster
-/// filesystems, and those whose other side is a process or a hypervisor. overlay is not one of them.
-fn sends_no_events(magic: i128) -> bool {
-    // linux/magic.h, or the filesystem's own source. The type is signed on some systems, so only
-    // the 32 bits count.
-    matches!(
-        magic & 0xffff_ffff,
-        0x6969              // NFS
-            | 0x517b        // SMB
-            | 0xff53_4d42   // CIFS
-            | 0xfe53_4d42   // SMB2
-            | 0x6573_5546   // FUSE, virtiofs
-            | 0x0102_1997   // 9P, gVisor
-            | 0x00c3_6400   // Ceph
-            | 0x5346_414f   // AFS
-            | 0x6b41_4653   // AFS, the kernel's own
-            | 0x7375_7245   // Coda
-            | 0x0bd0_0bd0   // Lustre
-            | 0x4750_4653   // GPFS
-            | 0x1983_0326   // BeeGFS
-            | 0x2003_0528   // OrangeFS
-            | 0x0116_1970   // GFS2
-            | 0x7461_636f   // OCFS2
-            | 0x786f_4256   // VirtualBox shared folders
-            | 0xbacb_acbc // VMware shared folders
-    )
 }
 
 #[cfg(test)]
@@ -452,22 +423,5 @@ mod tests {
             - AddWatchFlags::IN_DELETE_SELF
             - AddWatchFlags::IN_MOVE_SELF;
         assert!(!passed.intersects(names));
-    }
-
-    #[test]
-    fn c2_3_5_filesystems_without_events_are_known_by_number() {
-        for magic in [
-            0x6969,
-            0xff53_4d42,
-            i128::from(0xff53_4d42_u32.cast_signed()),
-            0x6573_5546,
-            0x0102_1997,
-        ] {
-            assert!(sends_no_events(magic), "{magic:x}");
-        }
-        // ext4, tmpfs, overlay, btrfs, xfs.
-        for magic in [0xef53, 0x0102_1994, 0x794c_7630, 0x9123_683e, 0x5846_5342] {
-            assert!(!sends_no_events(magic), "{magic:x}");
-        }
     }
 }

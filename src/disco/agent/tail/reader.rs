@@ -1,0 +1,500 @@
+//! The thread that reads: bytes from pipes and files, lines out of them, log lines to the output, points
+//! into the store. It waits in one place; while it writes to a slow reader it reads nothing, so that
+//! whoever fills a pipe waits as well.
+//!
+//! Invariant: what a file has given is remembered as done only once its lines are written.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::unistd::read;
+use tracing::{info, warn};
+
+use super::bell::Bell;
+use super::files::Files;
+use super::lines::{Lines, Part};
+use super::output::Output;
+use super::rate::Limits;
+use super::teller::Teller;
+use super::{Counts, Role, Shared};
+use crate::contract::logline::render::Entry;
+use crate::contract::logline::{self, Level};
+use crate::contract::metrics::parse::{self, Item, Parser};
+use crate::contract::time::Time;
+
+/// How much is read at once.
+const CHUNK: usize = 256 << 10;
+
+/// After so long a silence what stands in a pipe without a line break is a line. Sooner only if nobody
+/// has the pipe open any more.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// What unfinished lines of all streams may take together.
+const MOST_HELD: usize = 64 << 20;
+
+/// Marks of what is waited for; pipes come after.
+const BELL: u64 = 0;
+const FILES: u64 = 1;
+const PIPES: u64 = 2;
+
+/// What is known of a stream of bytes.
+struct Stream {
+    role: Role,
+    lines: Lines,
+    /// Of the line before: what goes on with it has the same.
+    level: Level,
+    time: Option<Time>,
+    is_dropped: bool,
+    parser: Parser,
+    counts: Arc<Counts>,
+    /// The name that goes with its lines.
+    file: Option<String>,
+}
+
+/// A pipe, of which the writers come and go.
+struct Pipe {
+    end: OwnedFd,
+    stream: Stream,
+    /// Whether there may be something to be read.
+    is_ready: bool,
+    /// When what is held is a line.
+    quiet_at: Option<Instant>,
+}
+
+/// Where everything goes.
+struct Sink {
+    output: Output,
+    limits: Limits,
+    shared: Arc<Shared>,
+    teller: Teller,
+}
+
+/// What time it is for what was read at once.
+#[derive(Clone, Copy)]
+struct Now {
+    clock: SystemTime,
+    time: Time,
+    instant: Instant,
+}
+
+impl Now {
+    fn get() -> Self {
+        let clock = SystemTime::now();
+        Self {
+            clock,
+            time: clock.into(),
+            instant: Instant::now(),
+        }
+    }
+}
+
+/// All that is read.
+pub(super) struct Reader {
+    epoll: Epoll,
+    bell: Bell,
+    pipes: Vec<Pipe>,
+    files: Option<Files>,
+    /// Roles by the path under which files are known.
+    roles: Vec<(PathBuf, Role)>,
+    streams: HashMap<usize, Stream>,
+    sink: Sink,
+    line: usize,
+    held: usize,
+}
+
+impl Reader {
+    /// Prepares to read `pipes` and `files`, lines of at most `line` bytes.
+    pub(super) fn new(
+        pipes: Vec<(OwnedFd, Role, PathBuf)>,
+        files: Option<Files>,
+        roles: Vec<(PathBuf, Role)>,
+        (output, limits): (Output, Limits),
+        (shared, bell): (Arc<Shared>, Bell),
+        line: usize,
+    ) -> Result<Self, Errno> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        if let Some(files) = &files {
+            epoll.add(
+                files.descriptor(),
+                EpollEvent::new(EpollFlags::EPOLLIN, FILES),
+            )?;
+        }
+        let sink = Sink {
+            output,
+            limits,
+            shared,
+            teller: Teller::default(),
+        };
+        let mut reader = Self {
+            epoll,
+            bell,
+            pipes: Vec::new(),
+            files,
+            roles,
+            streams: HashMap::new(),
+            sink,
+            line,
+            held: 0,
+        };
+        for (mark, (end, role, path)) in (PIPES..).zip(pipes) {
+            // A pipe without a writer would be ready for ever, so that only news is of interest.
+            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+            reader.epoll.add(&end, EpollEvent::new(flags, mark))?;
+            let stream = reader.stream(role, &path, false);
+            reader.pipes.push(Pipe {
+                end,
+                stream,
+                is_ready: false,
+                quiet_at: None,
+            });
+        }
+        Ok(reader)
+    }
+
+    fn stream(&self, role: Role, path: &Path, is_file: bool) -> Stream {
+        let shown = path.display().to_string();
+        let limit = match role {
+            Role::Logs => self.line,
+            // The parser has the last word on what is too long.
+            Role::Metrics => parse::MAX_BYTES + 1,
+        };
+        Stream {
+            role,
+            lines: Lines::new(limit),
+            level: Level::Info,
+            time: None,
+            is_dropped: false,
+            parser: Parser::default(),
+            counts: self.sink.shared.counts(&shown, role),
+            file: is_file.then_some(shown),
+        }
+    }
+
+    /// Reads until the bell rings and nothing is left.
+    pub(super) fn run(mut self) {
+        let mut buffer = vec![0; CHUNK];
+        if let Some(files) = &mut self.files {
+            files.look();
+        }
+        loop {
+            let is_last = self.bell.rings();
+            if is_last {
+                self.get_ready();
+            }
+            if !self.read_all(&mut buffer) {
+                return;
+            }
+            if is_last {
+                return self.finish();
+            }
+            self.wait();
+        }
+    }
+
+    /// Everything may have something left.
+    fn get_ready(&mut self) {
+        for pipe in &mut self.pipes {
+            pipe.is_ready = true;
+        }
+        if let Some(files) = &mut self.files {
+            files.look();
+        }
+    }
+
+    /// Reads all there is, each stream in its turn. Returns false if nothing is to be read at all.
+    fn read_all(&mut self, buffer: &mut [u8]) -> bool {
+        loop {
+            let is_any_ready = self.pipes.iter().any(|pipe| pipe.is_ready);
+            if is_any_ready && !self.sink.shared.claim() {
+                return false;
+            }
+            let mut has_more = false;
+            for index in 0..self.pipes.len() {
+                has_more |= self.read_pipe(index, buffer);
+            }
+            has_more |= self.read_files(buffer);
+            if !has_more {
+                self.sink.output.flush();
+                return true;
+            }
+            self.sink.shared.progress.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads once. Returns whether there may be more.
+    fn read_pipe(&mut self, index: usize, buffer: &mut [u8]) -> bool {
+        let Some(pipe) = self.pipes.get_mut(index).filter(|pipe| pipe.is_ready) else {
+            return false;
+        };
+        let now = Now::get();
+        match read(&pipe.end, buffer) {
+            Ok(0) => {
+                // Nobody has it open: no line goes on.
+                pipe.is_ready = false;
+                pipe.quiet_at = None;
+                let before = pipe.stream.lines.held();
+                self.sink.end(&mut pipe.stream, now);
+                self.held -= before;
+            }
+            Ok(size) => {
+                let before = pipe.stream.lines.held();
+                let bytes = buffer.get(..size).unwrap_or_default();
+                self.sink.feed(&mut pipe.stream, bytes, now);
+                self.held = (self.held + pipe.stream.lines.held()).saturating_sub(before);
+                if self.held > MOST_HELD {
+                    self.held -= pipe.stream.lines.held();
+                    self.sink.give_up_some(&mut pipe.stream, now);
+                    self.held += pipe.stream.lines.held();
+                }
+                return true;
+            }
+            Err(Errno::EINTR) => return true,
+            Err(_) => {
+                pipe.is_ready = false;
+                pipe.quiet_at = pipe.stream.is_pending().then(|| now.instant + QUIET);
+            }
+        }
+        false
+    }
+
+    /// Reads a piece of one file, writes its lines, and remembers how far that was.
+    fn read_files(&mut self, buffer: &mut [u8]) -> bool {
+        let Some(piece) = self.files.as_mut().and_then(|files| files.read(buffer)) else {
+            return false;
+        };
+        let now = Now::get();
+        if !self.streams.contains_key(&piece.stream)
+            && let Some(files) = &self.files
+        {
+            let path = files.name(piece.stream).to_owned();
+            let stream = self.stream(self.role(&path), &path, true);
+            self.streams.insert(piece.stream, stream);
+        }
+        let Some(stream) = self.streams.get_mut(&piece.stream) else {
+            return true;
+        };
+        let before = stream.lines.held();
+        self.sink
+            .feed(stream, buffer.get(..piece.size).unwrap_or_default(), now);
+        if piece.ended {
+            self.sink.end(stream, now);
+        }
+        self.held = (self.held + stream.lines.held()).saturating_sub(before);
+        if self.held > MOST_HELD {
+            self.held -= stream.lines.held();
+            self.sink.give_up_some(stream, now);
+            self.held += stream.lines.held();
+        }
+        let unfinished = stream.lines.held();
+        self.sink.output.flush();
+        if let Some(files) = &mut self.files {
+            files.done(piece.stream, unfinished);
+            if piece.ended && files.name(piece.stream).as_os_str().is_empty() {
+                self.streams.remove(&piece.stream);
+            }
+        }
+        true
+    }
+
+    fn role(&self, path: &Path) -> Role {
+        let mut roles = self.roles.iter();
+        let found = roles.find(|(known, _)| path.starts_with(known));
+        found.map_or(Role::Logs, |(_, role)| *role)
+    }
+
+    /// Waits until there is something to be read, or to be done.
+    fn wait(&mut self) {
+        let instant = Instant::now();
+        let quiet = self.pipes.iter().filter_map(|pipe| pipe.quiet_at).min();
+        let due = self.files.as_ref().and_then(Files::due);
+        let limits = self.sink.limits.due(instant);
+        let until = [quiet, due, limits].into_iter().flatten().min();
+        let timeout = until.map_or(EpollTimeout::NONE, |until| {
+            let left = until.saturating_duration_since(instant);
+            // Not a millisecond early, which would be a turn for nothing.
+            let millis = i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+            EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
+        });
+        let mut events = [EpollEvent::empty(); 8];
+        // Interrupted, it is as if nothing had happened.
+        let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+        let now = Now::get();
+        let mut is_look_due = due.is_some_and(|due| due <= now.instant);
+        for event in events.iter().take(count) {
+            match event.data() {
+                BELL => {}
+                FILES => is_look_due = true,
+                mark => {
+                    let index = usize::try_from(mark - PIPES).unwrap_or(usize::MAX);
+                    if let Some(pipe) = self.pipes.get_mut(index) {
+                        pipe.is_ready = true;
+                    }
+                }
+            }
+        }
+        if is_look_due && let Some(files) = &mut self.files {
+            files.look();
+            for problem in files.problems() {
+                warn!("{problem}");
+            }
+        }
+        for pipe in &mut self.pipes {
+            if !pipe.is_ready && pipe.quiet_at.is_some_and(|at| at <= now.instant) {
+                pipe.quiet_at = None;
+                self.held -= pipe.stream.lines.held();
+                self.sink.end(&mut pipe.stream, now);
+            }
+        }
+        if limits.is_some_and(|at| at <= now.instant) {
+            self.sink.tell_dropped(now.instant);
+        }
+    }
+
+    /// Nothing follows: what is unfinished is as complete as it will be.
+    fn finish(mut self) {
+        let now = Now::get();
+        for pipe in &mut self.pipes {
+            self.sink.end(&mut pipe.stream, now);
+        }
+        for stream in self.streams.values_mut() {
+            self.sink.end(stream, now);
+        }
+        self.sink.output.flush();
+        if let Some(files) = &mut self.files {
+            for stream in self.streams.keys() {
+                files.done(*stream, 0);
+            }
+        }
+        self.sink.tell_dropped(now.instant);
+        self.sink.teller.finish();
+        if self.sink.output.lost > 0 {
+            warn!("log lines that nobody read: {}", self.sink.output.lost);
+        }
+    }
+}
+
+impl Stream {
+    /// Whether something is held that a silence completes.
+    fn is_pending(&self) -> bool {
+        self.lines.is_pending() || self.parser.is_pending()
+    }
+}
+
+impl Sink {
+    fn feed(&mut self, stream: &mut Stream, bytes: &[u8], now: Now) {
+        let size = u64::try_from(bytes.len()).unwrap_or(0);
+        stream.counts.bytes.fetch_add(size, Ordering::Relaxed);
+        self.with(stream, now, |lines, each| lines.feed(bytes, each));
+    }
+
+    fn end(&mut self, stream: &mut Stream, now: Now) {
+        self.with(stream, now, |lines, each| lines.end_if_pending(each));
+        if stream.role == Role::Metrics {
+            stream.parser.end(&mut |item| {
+                point(&self.shared, &mut self.teller, item, now);
+            });
+        }
+    }
+
+    fn give_up_some(&mut self, stream: &mut Stream, now: Now) {
+        self.with(stream, now, |lines, each| lines.give_up_some(each));
+    }
+
+    /// Does something with the lines of a stream that gives some of them.
+    fn with(
+        &mut self,
+        stream: &mut Stream,
+        now: Now,
+        act: impl FnOnce(&mut Lines, &mut dyn FnMut(&[u8], Part)),
+    ) {
+        let Stream {
+            lines,
+            parser,
+            counts,
+            file,
+            level,
+            time,
+            is_dropped,
+            role,
+        } = stream;
+        let Self {
+            output,
+            limits,
+            shared,
+            teller,
+        } = self;
+        let mut count = 0;
+        act(lines, &mut |line, part| {
+            count += u64::from(part == Part::Start);
+            match role {
+                Role::Metrics if part == Part::Start => {
+                    parser.line(line, &mut |item| point(shared, teller, item, now));
+                }
+                // It has been refused for its length.
+                Role::Metrics => {}
+                Role::Logs => {
+                    let goes_on = part == Part::Rest || logline::is_continuation(line);
+                    let message = if goes_on {
+                        line
+                    } else {
+                        let line = logline::parse(line);
+                        *level = line.level.unwrap_or(Level::Info);
+                        *time = line.time;
+                        *is_dropped = !limits.passes(*level, now.instant);
+                        line.message
+                    };
+                    let of_level = *level as usize;
+                    if *is_dropped {
+                        shared.dropped[of_level].fetch_add(1, Ordering::Relaxed);
+                        return;
+                    }
+                    shared.lines[of_level].fetch_add(1, Ordering::Relaxed);
+                    output.write(&Entry {
+                        time: time.unwrap_or(now.time),
+                        level: *level,
+                        message,
+                        file: file.as_deref(),
+                    });
+                }
+            }
+        });
+        counts.lines.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn tell_dropped(&mut self, now: Instant) {
+        self.output.flush();
+        for (level, lines, rate) in self.limits.tell(now) {
+            warn!(
+                "{lines} {} lines were dropped: more than {rate} a second, the limit set by `disco.logs_rate`",
+                level.name()
+            );
+        }
+    }
+}
+
+/// Takes in what the parser has made of some lines.
+fn point(shared: &Shared, teller: &mut Teller, item: Item, now: Now) {
+    match item {
+        Item::Point(point) => match shared.store().take(point, now.clock) {
+            Ok(doubts) => {
+                for doubt in doubts {
+                    teller.say(now.instant, || info!("metrics: {doubt}"));
+                }
+            }
+            Err(refused) => teller.say(now.instant, || warn!("metrics: {refused}")),
+        },
+        Item::Refused(refusal) => {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
+            teller.say(now.instant, || {
+                warn!("metrics: line {}: {}", refusal.line, refusal.reason);
+            });
+        }
+    }
+}

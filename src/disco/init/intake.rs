@@ -1,0 +1,335 @@
+//! `/data/logs` and `/data/metrics/2.0`: made, held open, and listened to (conformance A-30).
+//!
+//! A pipe is held open for reading, so that no writer waits in open(2) or is ended by SIGPIPE, and for
+//! reading only, so that the one who reads sees when the last writer has gone. Nobody reads until there
+//! is something to be read: then init, which hears of it by SIGIO, starts an agent. What an agent that
+//! dies has not read stays in the pipe for the next. Init itself never reads a byte.
+//!
+//! Nothing is made where that might be in somebody's way: unless asked to, only a disco that is PID 1
+//! makes anything, and not on a volume.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::unistd::{UnlinkatFlags, mkfifo, unlinkat};
+use tracing::{debug, warn};
+
+use super::Init;
+use crate::disco::agent::tail::{Inputs, Role};
+use crate::disco::settings::Settings;
+use crate::disco::settings::data::Kind;
+use crate::sys::{self, socket};
+
+/// Anybody may write, and only we read.
+const WRITABLE: u32 = 0o622;
+
+/// Agents that may be started for what is left at the end, should one die over it.
+const LAST_ATTEMPTS: usize = 3;
+
+/// A pipe that is held.
+struct Pipe {
+    role: Role,
+    /// The lock says that it is ours to read: two readers would tear lines apart.
+    end: Flock<OwnedFd>,
+}
+
+/// Something that was made, and is taken away at the end if it is still what it was.
+struct Made {
+    path: CString,
+    identity: Option<(u64, u64)>,
+    is_directory: bool,
+}
+
+/// What the container says of itself, as far as init has a hand in it.
+#[derive(Default)]
+pub(super) struct Intake {
+    pipes: Vec<Pipe>,
+    files: Vec<(PathBuf, Role)>,
+    made: Vec<Made>,
+    /// Whether an agent is needed even while nobody writes into a pipe.
+    is_always: bool,
+    /// Whether we hear of what comes.
+    is_armed: bool,
+}
+
+/// Where something is to be written.
+struct Place<'a> {
+    role: Role,
+    path: PathBuf,
+    kind: Kind,
+    dir: &'a Path,
+}
+
+impl Intake {
+    /// Makes and opens what is wanted. What cannot be had is no end: nobody has written yet.
+    pub(super) fn open(settings: &Settings, is_pid_1: bool) -> Self {
+        let data = &settings.data;
+        let mut intake = Self {
+            is_always: data.listen.is_some() || settings.otlp.is_some(),
+            ..Self::default()
+        };
+        let places = [
+            (Role::Logs, data.logs(), data.logs_kind),
+            (Role::Metrics, data.metrics(), data.metrics_kind),
+        ];
+        for (role, path, kind) in places {
+            let kind = kind.unwrap_or(data.kind);
+            if kind == Kind::Off || (kind == Kind::Auto && !is_pid_1) {
+                continue;
+            }
+            let dir = &data.dir;
+            let place = Place {
+                role,
+                path,
+                kind,
+                dir,
+            };
+            if let Err((error, what)) = intake.take(&place) {
+                let path = what.display();
+                let remedy = "mount a tmpfs there, make the directory in the image for the user that disco runs as, or name another with `disco.data_dir`";
+                match kind {
+                    Kind::Auto => debug!("{path} cannot be had: {}", error.desc()),
+                    _ => warn!("{path} cannot be had: {}; {remedy}", error.desc()),
+                }
+            }
+        }
+        let tailed = data.tail.iter().cloned().map(|path| (path, Role::Logs));
+        intake.files.extend(tailed);
+        intake.is_always |= !intake.files.is_empty();
+        intake
+    }
+
+    fn take(&mut self, place: &Place<'_>) -> Result<(), (Errno, PathBuf)> {
+        let path = &place.path;
+        let is_asked_for = place.kind != Kind::Auto;
+        let failed = |error: Errno| (error, path.clone());
+        let about = std::fs::metadata(path);
+        match about.map(|about| about.file_type()) {
+            Ok(kind) if kind.is_fifo() => return self.hold(place).map_err(failed),
+            Ok(kind) if kind.is_file() => self.files.push((path.clone(), place.role)),
+            Ok(kind) if kind.is_dir() && (is_asked_for || is_own(place.dir)) => {
+                self.files.push((path.clone(), place.role));
+            }
+            Ok(_) => debug!(
+                "{} is left alone: neither a pipe nor a file",
+                path.display()
+            ),
+            Err(_) if !is_asked_for && !is_own(place.dir) => {
+                debug!(
+                    "{} is on a volume; nothing is made there unasked",
+                    path.display()
+                );
+            }
+            Err(_) => {
+                self.make_directories(path.parent().unwrap_or(path))?;
+                warn_of_sticky(path);
+                match place.kind {
+                    Kind::File => self.make_file(path).map_err(failed)?,
+                    _ => self.make_pipe(path).map_err(failed)?,
+                }
+                match place.kind {
+                    Kind::File => self.files.push((path.clone(), place.role)),
+                    _ => self.hold(place).map_err(failed)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make_directories(&mut self, dir: &Path) -> Result<(), (Errno, PathBuf)> {
+        let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+        for dir in missing.into_iter().rev() {
+            let failed = |error: std::io::Error| (errno(&error), dir.to_owned());
+            std::fs::create_dir(dir).map_err(failed)?;
+            allow(dir, 0o755);
+            self.remember(dir, true);
+        }
+        Ok(())
+    }
+
+    fn make_pipe(&mut self, path: &Path) -> Result<(), Errno> {
+        mkfifo(path, Mode::from_bits_truncate(WRITABLE))?;
+        allow(path, WRITABLE);
+        self.remember(path, false);
+        Ok(())
+    }
+
+    /// A regular file stays when we go: what is in it is the container's.
+    fn make_file(&mut self, path: &Path) -> Result<(), Errno> {
+        let made = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path);
+        made.map_err(|error| errno(&error))?;
+        allow(path, WRITABLE);
+        Ok(())
+    }
+
+    fn remember(&mut self, path: &Path, is_directory: bool) {
+        if let Ok(path) = CString::new(path.as_os_str().as_bytes()) {
+            self.made.push(Made {
+                identity: socket::identity(&path),
+                path,
+                is_directory,
+            });
+        }
+    }
+
+    fn hold(&mut self, place: &Place<'_>) -> Result<(), Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        let end = open(&place.path, flags, Mode::empty())?;
+        match Flock::lock(end, FlockArg::LockExclusiveNonblock) {
+            Ok(end) => {
+                debug!("reading {}", place.path.display());
+                self.pipes.push(Pipe {
+                    role: place.role,
+                    end,
+                });
+            }
+            Err(_) => warn!(
+                "{} is read by another disco, and two would tear lines apart: give each container a `disco.data_dir` of its own",
+                place.path.display()
+            ),
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything for an agent to read, or to serve.
+    pub(super) fn is_any(&self) -> bool {
+        self.is_always || !self.pipes.is_empty()
+    }
+
+    /// What an agent is to read. Takes memory.
+    pub(super) fn inputs(&self) -> Inputs<'_> {
+        Inputs {
+            pipes: self
+                .pipes
+                .iter()
+                .map(|pipe| (pipe.end.as_fd(), pipe.role))
+                .collect(),
+            files: self.files.clone(),
+        }
+    }
+
+    /// The ends of the pipes; there are two at most.
+    pub(super) fn descriptors(&self) -> [Option<&OwnedFd>; 2] {
+        let mut ends = self.pipes.iter().map(|pipe| &*pipe.end);
+        [ends.next(), ends.next()]
+    }
+
+    /// Has the kernel tell us of what comes, as long as nobody reads.
+    pub(super) fn arm(&mut self) {
+        self.is_armed = true;
+        for pipe in &self.pipes {
+            if let Err(error) = sys::signal_when_readable(pipe.end.as_fd()) {
+                warn!("cannot hear of a pipe: {}", error.desc());
+            }
+        }
+    }
+
+    /// Leaves it to the agent, which is told of each write by itself.
+    pub(super) fn disarm(&mut self) {
+        self.is_armed = false;
+        for pipe in &self.pipes {
+            sys::signal_no_more(pipe.end.as_fd());
+        }
+    }
+
+    /// Whether a pipe has something to be read.
+    fn has_input(&self) -> bool {
+        let mut ends = self.pipes.iter().map(|pipe| pipe.end.as_fd());
+        let asked = |end: BorrowedFd<'_>| {
+            let mut asked = [PollFd::new(end, PollFlags::POLLIN)];
+            let _ = poll(&mut asked, PollTimeout::ZERO);
+            asked[0]
+                .revents()
+                .is_some_and(|events| events.contains(PollFlags::POLLIN))
+        };
+        ends.any(asked)
+    }
+
+    /// Whether an agent is wanted that is not there.
+    pub(super) fn wants_agent(&self) -> bool {
+        self.is_armed && (self.is_always || self.has_input())
+    }
+
+    /// Lets go of the pipes, and takes away what was made.
+    fn close(&mut self) {
+        self.pipes.clear();
+        for made in std::mem::take(&mut self.made).into_iter().rev() {
+            if made.identity.is_none() || socket::identity(&made.path) != made.identity {
+                continue;
+            }
+            let flag = match made.is_directory {
+                true => UnlinkatFlags::RemoveDir,
+                false => UnlinkatFlags::NoRemoveDir,
+            };
+            // A directory that somebody else uses by now stays.
+            let _ = unlinkat(nix::fcntl::AT_FDCWD, made.path.as_c_str(), flag);
+        }
+    }
+}
+
+/// Whatever the umask has made of it.
+fn allow(path: &Path, mode: u32) {
+    if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)) {
+        debug!("{}: {error}", path.display());
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+/// Whether a directory is the container's own, and not a volume that others may have as well.
+fn is_own(dir: &Path) -> bool {
+    let (Ok(about), Ok(root)) = (std::fs::metadata(dir), std::fs::metadata("/")) else {
+        return true;
+    };
+    about.dev() == root.dev() || statfs(dir).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC)
+}
+
+/// In a directory such as `/tmp` the kernel keeps others from writing into a pipe that is not theirs, if
+/// they open it as a shell does (`fs.protected_fifos`, proc_sys_fs(5)).
+fn warn_of_sticky(path: &Path) {
+    let Some(dir) = path.parent() else { return };
+    if std::fs::metadata(dir).is_ok_and(|about| about.mode() & 0o1002 == 0o1002) {
+        warn!(
+            "{} is open to all and sticky: other users than disco's may be kept from writing to {}; name a directory of its own with `disco.data_dir`",
+            dir.display(),
+            path.display()
+        );
+    }
+}
+
+impl Init {
+    /// Starts an agent if something has come in that nobody reads.
+    pub(super) fn take_in(&mut self) {
+        if self.keeper.is_idle() && self.intake.wants_agent() {
+            self.start_agent();
+        }
+    }
+
+    /// Has everything read that was written, and waits for that: as long as it goes on, and within the
+    /// time that is left.
+    pub(super) fn finish_intake(&mut self) {
+        for _ in 0..LAST_ATTEMPTS {
+            if self.keeper.pid().is_none() {
+                if !self.intake.has_input() {
+                    break;
+                }
+                self.start_agent();
+            }
+            self.finish_agent(self.service.deadline);
+        }
+        self.intake.close();
+    }
+}
