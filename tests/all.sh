@@ -101,6 +101,18 @@ CONF
     mv "$apt/unpacked" "$cache/consul"
 }
 
+# The parsers of the project that others scrape with, from PyPI, in a place of their own.
+fetch_prometheus() {
+    local cache=${XDG_CACHE_HOME:-$HOME/.cache}/layer-cake/prometheus
+    PROMETHEUS_PYTHON=$cache/bin/python3
+    export PROMETHEUS_PYTHON
+    [[ -x $PROMETHEUS_PYTHON ]] && "$PROMETHEUS_PYTHON" -c 'import prometheus_client' 2>/dev/null && return 0
+    install_packages python3-venv
+    rm -rf "$cache"
+    python3 -m venv "$cache"
+    "$PROMETHEUS_PYTHON" -m pip install --quiet prometheus-client || die "cannot get prometheus-client from PyPI"
+}
+
 start_docker() {
     docker info >/dev/null 2>&1 && return 0
     install_packages docker.io iptables
@@ -142,6 +154,7 @@ install_packages etcd-server redis-server tini dumb-init catatonit hyperfine bus
 : "${CONSUL_BIN:=$(command -v consul || true)}"
 [[ -n $CONSUL_BIN ]] || fetch_consul
 export CONSUL_BIN
+fetch_prometheus
 start_docker
 "$CONSUL_BIN" version | sed -n 1p
 etcd --version | sed -n 1p

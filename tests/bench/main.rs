@@ -34,6 +34,8 @@ mod start;
 )]
 #[path = "../it/support/mod.rs"]
 mod support;
+/// Log lines through pipes and files.
+mod tail;
 /// Subjects, tables, numbers.
 mod tools;
 
@@ -49,6 +51,7 @@ const BENCHES: &[(&str, fn())] = &[
     ("signals", signals::run),
     ("orphans", orphans::run),
     ("early", early::run),
+    ("tail", tail::run),
 ];
 
 /// Set once everything that is measured, or measured with, has been found.

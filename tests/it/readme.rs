@@ -106,7 +106,9 @@ fn every_setting_in_the_table_exists() {
         let names: Vec<&str> = first.split('`').skip(1).step_by(2).collect();
         if names[0] == "consul.*" {
             let shared = names.iter().filter(|name| !name.contains('*'));
-            keys.extend(shared.flat_map(|name| [format!("consul.{name}"), format!("etcd.{name}")]));
+            let of =
+                |name: &&str| ["consul", "etcd", "otlp"].map(|section| format!("{section}.{name}"));
+            keys.extend(shared.flat_map(of));
         } else {
             keys.extend(names.iter().map(|name| (*name).to_owned()));
         }
@@ -120,6 +122,75 @@ fn every_setting_in_the_table_exists() {
             .run();
         out.assert_stderr_lacks("unknown se");
     }
+}
+
+/// What stands behind the prompt of the examples, without what they answer.
+fn typed(console: &str) -> String {
+    let mut is_typed = false;
+    let lines = console.lines().filter_map(|line| {
+        let command = line.strip_prefix("$ ");
+        // A quote that is open goes on with the next line.
+        let is_odd = line.matches('\'').count() % 2 == 1;
+        let is_part = is_typed || command.is_some();
+        is_typed ^= is_odd && is_part;
+        is_part.then(|| command.unwrap_or(line))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_log_and_the_metrics_are_as_the_examples_show_them() {
+    let sandbox = Sandbox::new();
+    let dir = sandbox.dir().display().to_string();
+    let examples = blocks("console");
+    assert_eq!(
+        examples.len(),
+        2,
+        "an example was added to the README: run it in a test"
+    );
+    let cfg = format!("disco.data_dir={dir}/data|disco.status={dir}/s");
+    let inner = examples[0]
+        .split("sh -c \"")
+        .nth(1)
+        .unwrap()
+        .split("\"\n")
+        .next()
+        .unwrap();
+    let out = Disco::new()
+        .cfg(&cfg)
+        .args([
+            "sh",
+            "-c",
+            &inner.replace("/data/", &format!("{dir}/data/")),
+        ])
+        .run();
+    out.assert_code(0);
+    let messages = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|line| line.split_once("Z "));
+        lines.map(|(_, rest)| rest.to_owned()).collect()
+    };
+    let expected = messages(&examples[0]);
+    assert_eq!(
+        (messages(&out.stderr), expected.len()),
+        (expected.clone(), 2)
+    );
+
+    let script = typed(&examples[1]).replace("/data/", &format!("{dir}/data/"));
+    let (writing, asking) = script.split_once("disco --metrics").unwrap();
+    assert_eq!(asking, "");
+    let line = format!(
+        "{writing}\nuntil $0 --metrics | grep diskspace_bytes.*8317; do :; done; $0 --metrics"
+    );
+    // As `docker exec` has it: the settings are those of the container.
+    let line = format!("export DISCO_CFG='{cfg}'; {line}");
+    let out = Disco::new()
+        .cfg(&cfg)
+        .args(["sh", "-c", &line])
+        .arg(disco_bin())
+        .run();
+    out.assert_code(0)
+        .assert_stdout_has("requests_req_total{host=\"a\"} 48\n")
+        .assert_stdout_has("# HELP diskspace_bytes agent=diamond\n");
 }
 
 #[test]
