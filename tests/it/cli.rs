@@ -62,7 +62,7 @@ fn all_problems_with_the_settings_come_at_once() {
         .arg("true")
         .run()
         .assert_code(78)
-        .assert_stderr_has("`consol`: unknown section, not one of disco, flat, consul, etcd, env; did you mean `consul`?")
+        .assert_stderr_has("`consol`: unknown section, not one of disco, flat, consul, etcd, env, otlp; did you mean `consul`?")
         .assert_stderr_has("`disco.fail_limt`: unknown setting; did you mean `fail_limit`?")
         .assert_stderr_has("`disco.interval`: `abc` is no duration")
         .assert_stderr_has("`flat.fil`: unknown setting; did you mean `file`?")

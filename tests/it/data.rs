@@ -25,9 +25,10 @@ fn with(sandbox: &Sandbox, more: &str, line: &str) -> Disco {
         .args(["sh", "-c", line])
 }
 
-/// The lines that came from the container, and not from disco, without their times.
+/// The lines that came from the log of the container, and not from disco or from what a shell has to say,
+/// without their times.
 fn logged(stderr: &str) -> Vec<&str> {
-    let own = |line: &&str| !line.contains(" disco: ");
+    let own = |line: &&str| line.get(23..25) == Some("Z ") && !line.contains(" disco: ");
     let lines = stderr.lines().filter(own);
     lines.map(|line| line.get(25..).unwrap_or(line)).collect()
 }

@@ -186,9 +186,9 @@ pub(super) fn read(section: &Section<'_>) -> DataSettings {
 
 fn level(word: &str) -> Result<Level, String> {
     Level::parse(word.as_bytes()).ok_or_else(|| {
-        let word = word.to_ascii_uppercase();
-        let hint = suggest::hint(&word, Level::ALL.iter().map(|level| level.name()));
-        format!("`{word}` is no level{hint}; expected one such as `DEBUG` or `INFO`")
+        let names = Level::ALL.map(|level| level.name().to_ascii_lowercase());
+        let hint = suggest::hint(word, names.iter().map(String::as_str));
+        format!("`{word}` is no level{hint}; expected one such as `debug` or `info`")
     })
 }
 
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn every_mistake_is_told_with_its_remedy() {
         let told = checked(
-            "disco.data=pipe|disco.data_dir=data|disco.tail=/a:b|disco.tail_from=top|disco.logs_stdout=infoo\
+            "disco.data=pipe|disco.data_dir=data|disco.tail=/a:b|disco.tail_from=top|disco.logs_stdout=warnign\
              |disco.logs_rate=x|disco.logs_line=9|disco.metrics=world|disco.metrics_limit=-1|disco.logs_rat=1",
             &[],
         )
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(told.len(), 10, "{told:#?}");
         assert!(
             told.iter()
-                .any(|line| line.contains("did you mean `INFO`?")),
+                .any(|line| line.contains("did you mean `warning`?")),
             "{told:#?}"
         );
     }
@@ -351,10 +351,12 @@ mod tests {
             let settings: Settings = checked(&format!("disco.mode=exec|disco.{key}"), &[]).unwrap();
             assert_eq!(settings.mode, Mode::Exec);
             let conflict = settings.conflict().unwrap().to_string();
-            assert!(
-                conflict.contains(key.split('=').next().unwrap()),
-                "{conflict}"
-            );
+            let named = if key.starts_with("data") {
+                "data"
+            } else {
+                key.split('=').next().unwrap()
+            };
+            assert!(conflict.contains(&format!("`disco.{named}`")), "{conflict}");
             assert!(checked(&format!("disco.{key}"), &[]).unwrap().wants_init());
         }
         assert_eq!(checked("disco.mode=exec", &[]).unwrap().conflict(), None);

@@ -81,20 +81,25 @@ impl Lines {
 
     /// Gives on what is held although its line goes on.
     pub(super) fn give_up_some(&mut self, mut each: impl FnMut(&[u8], Part)) {
-        // In front of the first byte of a character, if one is near.
+        // In front of a character that is not all there yet.
         let is_inside = |byte: &&u8| (0x80..0xc0).contains(*byte);
-        let tail = self
+        let last = self
             .partial
             .iter()
             .rev()
-            .take(4)
+            .take(3)
             .take_while(is_inside)
-            .count();
-        let broken = self.partial.len().saturating_sub(tail + 1);
-        let cut = match self.partial.get(broken) {
-            Some(0xc0..) if broken > 0 => broken,
-            _ => self.partial.len(),
+            .count()
+            + 1;
+        let begin = self.partial.len().saturating_sub(last);
+        let whole = match self.partial.get(begin) {
+            Some(0xc0..0xe0) => 2,
+            Some(0xe0..0xf0) => 3,
+            Some(0xf0..) => 4,
+            _ => 1,
         };
+        let is_cut = last < whole && begin > 0;
+        let cut = if is_cut { begin } else { self.partial.len() };
         let rest = self.partial.split_off(cut);
         let part = self.part(true);
         each(&self.partial, part);

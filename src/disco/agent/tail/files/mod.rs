@@ -7,7 +7,9 @@
 //!
 //! The caller may be away for minutes. So events are no more than hints: what has become of the
 //! files is found out by looking at them, and only who had a name for a while in between is learnt
-//! from the events themselves ([`moves`]). Watches are set before anything is looked at.
+//! from the events themselves ([`moves`]). Watches are set before anything is looked at. Whatever is
+//! found by its name is looked at again afterwards, by listing ([`Files::gather`]) or by event, until
+//! nothing has been renamed in between.
 //!
 //! Nothing here waits, has a thread, or wakes up by itself while nothing changes; filesystems that
 //! send no events are the exception, which are looked at once a second.
@@ -25,17 +27,19 @@ mod way;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use nix::sys::resource::{Resource, getrlimit};
 use tracing::debug;
 
 use self::moves::Moves;
@@ -62,8 +66,19 @@ const POLL: Duration = Duration::from_secs(1);
 /// How often a way is followed anew when it changes under our feet. Whoever changes it leaves an event.
 const ATTEMPTS: usize = 3;
 
-/// How often events are taken in during one look, while somebody goes on renaming.
+/// How often events are taken in during one look, while somebody goes on renaming. The next look goes
+/// on from there.
 const ROUNDS: usize = 16;
+
+/// Of how many events the renames are remembered while they go on; beyond that it is as if they had
+/// been lost. As many as the kernel holds by default.
+const MAX_EVENTS: usize = 16_384;
+
+/// How often a directory is listed while its names move on. A rotation is over sooner.
+const LISTINGS: usize = 128;
+
+/// How many files that keep a place are held open.
+const MAX_STATES: usize = 64;
 
 /// Where to begin in a file that is there at the start and whose place is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,11 +114,20 @@ pub struct Files {
     watched: HashMap<WatchDescriptor, usize>,
     /// Names of which something may be read, in turn.
     ready: VecDeque<usize>,
+    /// Names whose state is open, and some that were, in the order of opening.
+    states: VecDeque<usize>,
     next: usize,
     polled: Option<Instant>,
+    /// Renames not all of which are dealt with.
+    moves: Moves,
+    /// Whether more renames may have come since.
+    is_unsettled: bool,
     /// Where to begin in files that are there already: only at the start.
     start: Option<From>,
+    /// Whether files are to be looked for anew once there is room for them.
     is_over_limit: bool,
+    /// Whether files could not be opened because too many are.
+    is_short: bool,
     quiet: Duration,
     is_silent: fn(&Path) -> bool,
     problems: Vec<String>,
@@ -127,8 +151,11 @@ struct Watched {
     is_holder: bool,
 }
 
-/// Files that lost a name, by that, in the order in which they lost it. Open, since they may be moved on.
-type Departed = HashMap<PathBuf, Vec<(File, Metadata)>>;
+/// A file that lost a name. Open, since it may be moved on; none if it is nowhere any more.
+type Loss = Option<(File, Metadata)>;
+
+/// The files that lost a name, by that, in the order in which they lost it.
+type Departed = HashMap<PathBuf, Vec<Loss>>;
 
 /// A path that is followed.
 struct Name {
@@ -169,7 +196,22 @@ struct Stream {
 /// A regular file somewhere.
 struct Sighting {
     path: PathBuf,
+    file: File,
     about: Metadata,
+}
+
+impl Sighting {
+    /// What sorts generations, oldest first: the clock that files are stamped with is coarse, and
+    /// several may have been written at the same time by it.
+    fn age(&self, of: &OsStr) -> (i64, Reverse<u32>, PathBuf) {
+        let name = self.path.file_name().unwrap_or_default();
+        let number = names::number(name, of).unwrap_or(0);
+        (
+            part::written(&self.about),
+            Reverse(number),
+            self.path.clone(),
+        )
+    }
 }
 
 impl Files {
@@ -191,10 +233,14 @@ impl Files {
             ids: HashMap::new(),
             watched: HashMap::new(),
             ready: VecDeque::new(),
+            states: VecDeque::new(),
             next: 0,
             polled: None,
+            moves: Moves::default(),
+            is_unsettled: false,
             start: Some(from),
             is_over_limit: false,
+            is_short: false,
             quiet: QUIET,
             is_silent,
             problems: Vec::new(),
@@ -235,37 +281,60 @@ impl Files {
         });
         let is_blind = self.roots.iter().any(|root| root.is_blind);
         let poll = is_blind.then(|| self.polled.map_or_else(Instant::now, |at| at + POLL));
-        waiting.flatten().chain(poll).min()
+        let unsettled = self.is_unsettled.then(Instant::now);
+        waiting.flatten().chain(poll).chain(unsettled).min()
     }
 
     /// Takes in what has happened, and what time it is.
     pub fn look(&mut self) {
         let now = Instant::now();
-        let mut moves = Moves::default();
+        // Renames that were not dealt with belong to what comes now.
+        let mut moves = std::mem::take(&mut self.moves);
         let mut dirty = BTreeSet::new();
         let mut touched = BTreeSet::new();
         if self.polled.is_none_or(|at| at + POLL <= now) {
             self.polled = Some(now);
             dirty.extend((0..self.roots.len()).filter(|root| self.roots[*root].is_blind));
         }
-        for round in 0..ROUNDS {
+        if std::mem::replace(&mut self.is_unsettled, true) {
+            dirty.extend(0..self.roots.len());
+        }
+        // How many events were taken in before the last look at the files.
+        let mut seen = None;
+        for _ in 0..ROUNDS {
             // What is opened may be newer than the events: then they go on, and tell of files that
             // had a name before it, or have moved on since.
-            let before = moves.count();
-            let is_afresh = self.drain(&mut moves, &mut dirty, &mut touched);
-            if round > 0 && moves.count() == before && !is_afresh {
+            let mut is_afresh = self.drain(&mut moves, &mut dirty, &mut touched);
+            if seen == Some(moves.count()) && !is_afresh {
+                self.is_unsettled = false;
+                moves = Moves::default();
                 break;
+            }
+            let departed = (0..ROUNDS).find_map(|_| {
+                let (departed, lost) = self.departed(&moves);
+                is_afresh |= self.drain(&mut moves, &mut dirty, &mut touched);
+                // Else one may have been moved on, and another be where it was.
+                (self.lost(&moves) == lost).then_some(departed)
+            });
+            if moves.count() > MAX_EVENTS {
+                moves = Moves::default();
+                is_afresh = true;
             }
             if is_afresh {
                 dirty.extend(0..self.roots.len());
                 let all: Vec<_> = self.streams.keys().copied().collect();
                 all.into_iter().for_each(|stream| self.modified(stream));
             }
-            let departed = self.departed(&moves);
+            seen = departed.is_some().then(|| moves.count());
+            if departed.is_none() && !is_afresh {
+                continue;
+            }
+            let departed = departed.unwrap_or_default();
             for root in &dirty {
                 self.scan(*root, &departed, is_afresh);
             }
         }
+        self.moves = moves;
         for stream in touched {
             if let Some(part) = self.part_in_writing(stream) {
                 part.touched();
@@ -310,8 +379,8 @@ impl Files {
         }
     }
 
-    /// Opens the files that lost a name which is followed.
-    fn departed(&self, moves: &Moves) -> Departed {
+    /// The renames and removals of names that are followed, and where the files are now.
+    fn lost(&self, moves: &Moves) -> Vec<(PathBuf, Option<PathBuf>)> {
         let names = self.names.values();
         let places: HashSet<_> = names.filter_map(|name| name.place.as_deref()).collect();
         let directories = self
@@ -319,20 +388,32 @@ impl Files {
             .iter()
             .filter_map(|root| root.directory.as_deref());
         let directories: HashSet<_> = directories.collect();
-        let mut departed = Departed::new();
-        for (from, now) in moves.found() {
-            let (Some(from), Some(now)) = (self.path_of(from), self.path_of(now)) else {
-                continue;
-            };
+        let lost = moves.departed().iter().filter_map(|file| {
+            let from = self.path_of(&file.from)?;
             let is_log = from.file_name().is_some_and(names::is_log);
             let is_listed = is_log && from.parent().is_some_and(|d| directories.contains(d));
-            if (is_listed || places.contains(from.as_path()))
-                && let Ok(Some(file)) = part::open(&now)
-            {
-                departed.entry(from).or_default().push(file);
-            }
+            let now = file.now.as_ref().and_then(|now| self.path_of(now));
+            (is_listed || places.contains(from.as_path())).then_some((from, now))
+        });
+        lost.collect()
+    }
+
+    /// Opens the files that lost a name which is followed. They are the right ones if nothing more is
+    /// heard of them afterwards.
+    fn departed(&self, moves: &Moves) -> (Departed, Vec<(PathBuf, Option<PathBuf>)>) {
+        let lost = self.lost(moves);
+        let mut departed = Departed::new();
+        let mut directories = BTreeSet::new();
+        for (from, now) in &lost {
+            let opened = now.as_ref().and_then(|now| part::open(now).ok().flatten());
+            departed.entry(from.clone()).or_default().push(opened);
+            directories.extend(now.as_ref().and_then(|now| now.parent()));
         }
-        departed
+        for directory in directories {
+            // The kernel lets us list it only when whoever is renaming in it has sent the events.
+            let _ = std::fs::read_dir(directory).map(|mut entries| entries.next().is_some());
+        }
+        (departed, lost)
     }
 
     /// Reads the next piece, of at most as many bytes as the buffer has; the names take turns. `None`
@@ -504,7 +585,8 @@ impl Files {
             return true;
         };
         let (name, offset, done, head) = (stream.name, part.offset, part.done, part.head);
-        let mut copies = self.copies(name, offset, head);
+        let own = part.file.metadata().ok();
+        let mut copies = self.copies(name, offset, head, own.as_ref());
         if let Some(copy) = copies.front_mut() {
             copy.done = done;
         }
@@ -522,10 +604,16 @@ impl Files {
     }
 
     /// The copies that were made of a file before it was truncated, oldest first: the one of what was
-    /// being read, then those of what came and went since.
-    fn copies(&self, name: usize, offset: u64, head: Head) -> VecDeque<Part> {
+    /// being read, then those of what came and went since. `own` is the file itself, if there is one.
+    fn copies(
+        &mut self,
+        name: usize,
+        offset: u64,
+        head: Head,
+        own: Option<&Metadata>,
+    ) -> VecDeque<Part> {
         let mut copies = VecDeque::new();
-        let place = self.names.get(&name).and_then(|name| name.place.as_deref());
+        let place = self.names.get(&name).and_then(|name| name.place.clone());
         let (Some(place), false) = (place, head.is_empty()) else {
             return copies;
         };
@@ -533,26 +621,33 @@ impl Files {
             return copies;
         };
         let known = self.known(name);
-        let mut kin = list(directory, |name| names::is_kin(name, of));
-        kin.retain(|file| !known.contains(&Id::of(&file.about)));
-        kin.sort_by_key(|file| part::written(&file.about));
-        let found = kin.iter().enumerate().rev().find_map(|(index, file)| {
-            let (file, about) = part::open(&file.path).ok()??;
-            let is_it = about.len() >= offset && head.is_of(&file);
-            (is_it && !known.contains(&Id::of(&about))).then_some((index, file, about))
-        });
-        let Some((index, file, about)) = found else {
+        let id = own.map(Id::of);
+        let mut kin = self.gather(
+            directory,
+            |name| name == of || names::is_kin(name, of),
+            |_, about| id == Some(Id::of(about)) || !known.contains(&Id::of(about)),
+        );
+        let at = kin.iter().position(|file| Some(Id::of(&file.about)) == id);
+        let own_path = at.map(|at| kin.swap_remove(at).path);
+        kin.retain(|file| file.path != place);
+        kin.sort_by_cached_key(|file| file.age(of));
+        let is_it = |of: &Sighting| of.about.len() >= offset && head.is_of(&of.file);
+        let Some(index) = kin.iter().rposition(is_it) else {
             return copies;
         };
-        copies.push_back(Part::resumed(file, &about, offset, head));
-        for file in kin.drain(index..).skip(1) {
-            let name = file.path.file_name().unwrap_or_default();
-            if part::written(&file.about) > part::written(&about)
-                && names::is_generation(name, of)
-                && let Ok(Some((file, about))) = part::open(&file.path)
-                && !known.contains(&Id::of(&about))
-            {
-                copies.push_back(Part::new(file, &about));
+        let number = |path: &Path| path.file_name().and_then(|name| names::number(name, of));
+        // Generations that had the name after this file, which has lost it, are no copies of it.
+        let is_older = |file: &Sighting| match (number(&file.path), own_path.as_deref()) {
+            (_, Some(own)) if own == place => true,
+            (Some(a), Some(own)) if let Some(b) = number(own) => a > b,
+            _ => own.is_none_or(|own| part::written(&file.about) <= part::written(own)),
+        };
+        for found in kin.drain(index..) {
+            let name = found.path.file_name().unwrap_or_default();
+            if copies.is_empty() {
+                copies.push_back(Part::resumed(found.file, &found.about, offset, head));
+            } else if names::is_generation(name, of) && is_older(&found) {
+                copies.push_back(Part::new(found.file, &found.about));
             }
         }
         copies
@@ -569,6 +664,8 @@ impl Files {
         let Some(stream) = self.streams.get_mut(&index) else {
             return;
         };
+        // Its descriptor is free in a moment.
+        self.is_over_limit |= std::mem::take(&mut self.is_short);
         let mut is_deleted = false;
         let mut spent = None;
         if let Some(part) = stream.parts.back() {
@@ -672,8 +769,9 @@ impl Files {
         }
         // A name that was taken and lost since the last look.
         if let Some(directory) = self.roots[index].directory.clone() {
-            for from in departed.keys() {
-                if from.parent() == Some(&directory)
+            for (from, lost) in departed {
+                if lost.iter().any(Option::is_some)
+                    && from.parent() == Some(&directory)
                     && let Some(name) = from.file_name().filter(|name| names::is_log(name))
                     && !found.contains_key(&self.roots[index].path.join(name))
                 {
@@ -734,7 +832,7 @@ impl Files {
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) => {
-                self.tell(format!("{} cannot be listed: {error}", path.display()));
+                self.tell_refused(&path, "listed", &error);
                 return (found, ways);
             }
         };
@@ -912,61 +1010,77 @@ impl Files {
             .map(Path::to_owned)
             .collect();
         directories.dedup();
-        for record in &records {
-            // Again if it was moved on while it was looked for.
-            let is_found = (0..ATTEMPTS).any(|_| {
-                let directories = directories.iter();
-                let files: Vec<_> = directories
-                    .flat_map(|directory| list(directory, |name| names::of_state(name).is_none()))
-                    .collect();
-                self.resume(index, &place, record, &files)
-            });
-            if !is_found {
+        for (number, record) in records.iter().enumerate() {
+            let is_last = number + 1 == records.len();
+            let mut parts: VecDeque<_> = self
+                .remembered(&place, &directories, record)
+                .into_iter()
+                .collect();
+            if parts.is_empty() {
+                parts = self.copies(index, record.offset, record.head, None);
+                // What is newer than the copy has records of its own, but for the last one.
+                if !is_last {
+                    parts.truncate(1);
+                } else if !parts.is_empty()
+                    && let Ok(Some((file, about))) = part::open(&place)
+                    && about.ino() == record.inode
+                {
+                    parts.push_back(Part::new(file, &about));
+                }
+            }
+            if parts.is_empty() {
                 debug!(
                     "{}: what was followed is not there any more",
                     place.display()
                 );
+                continue;
+            }
+            let at = self.names.get(&index).map_or(0, |name| name.streams.len());
+            if let Some(stream) = self.begin(index, at, parts)
+                && let Some(stream) = self.streams.get_mut(&stream)
+            {
+                stream.rotated = Some(Instant::now());
             }
         }
         !records.is_empty()
     }
 
-    fn resume(&mut self, index: usize, place: &Path, record: &Record, files: &[Sighting]) -> bool {
+    /// The file that an earlier run followed, wherever it is by now.
+    fn remembered(
+        &mut self,
+        place: &Path,
+        directories: &[PathBuf],
+        record: &Record,
+    ) -> Option<Part> {
         let of = place.file_name().unwrap_or_default();
-        let mut parts = VecDeque::new();
-        let mut is_here = false;
-        for file in files.iter().filter(|file| file.about.ino() == record.inode) {
-            let is_place = file.path == place;
-            let is_kin = names::is_kin(file.path.file_name().unwrap_or_default(), of);
-            let Ok(Some((file, about))) = part::open(&file.path) else {
-                continue;
-            };
-            if about.ino() != record.inode || self.ids.contains_key(&Id::of(&about)) {
-                continue;
-            }
-            let is_same = about.len() >= record.offset && record.head.is_of(&file);
-            if is_same && (is_place || is_kin || !record.head.is_empty()) {
-                parts = [Part::resumed(file, &about, record.offset, record.head)].into();
-                break;
-            }
-            is_here |= is_place;
-        }
-        if parts.is_empty() {
-            parts = self.copies(index, record.offset, record.head);
-            if is_here && let Ok(Some((file, about))) = part::open(place) {
-                parts.push_back(Part::new(file, &about));
-            }
-        }
-        if parts.is_empty() {
-            return false;
-        }
-        let at = self.names.get(&index).map_or(0, |name| name.streams.len());
-        if let Some(stream) = self.begin(index, at, parts)
-            && let Some(stream) = self.streams.get_mut(&stream)
+        let is_it = |known: &HashMap<Id, usize>, file: &File, about: &Metadata| {
+            about.ino() == record.inode
+                && !known.contains_key(&Id::of(about))
+                && about.len() >= record.offset
+                && record.head.is_of(file)
+        };
+        let resumed =
+            |file, about: &Metadata| Part::resumed(file, about, record.offset, record.head);
+        // Most are where they were, and no directory need be listed.
+        if let Ok(Some((file, about))) = part::open(place)
+            && is_it(&self.ids, &file, &about)
         {
-            stream.rotated = Some(Instant::now());
+            return Some(resumed(file, &about));
         }
-        true
+        // If nothing was read of it there is only its name to know it by.
+        let counts = |name: &OsStr| match record.head.is_empty() {
+            true => name == of || names::is_kin(name, of),
+            false => names::of_state(name).is_none(),
+        };
+        for directory in directories {
+            let files = self.gather(directory, counts, |_, about| about.ino() == record.inode);
+            for Sighting { file, about, .. } in files {
+                if is_it(&self.ids, &file, &about) {
+                    return Some(resumed(file, &about));
+                }
+            }
+        }
+        None
     }
 
     /// Finds out who has a name now, and who had it meanwhile.
@@ -980,15 +1094,13 @@ impl Files {
             self.succeed(index, None);
             return;
         };
-        let files = departed.get(&place).map_or(&[][..], Vec::as_slice);
-        for (order, (file, about)) in files.iter().enumerate() {
+        let lost = departed.get(&place).map_or(&[][..], Vec::as_slice);
+        for (order, loss) in lost.iter().enumerate() {
+            let Some((file, about)) = loss else { continue };
             if self.ids.contains_key(&Id::of(about)) {
                 continue;
             }
-            // Before the first that had the name after it.
-            let later = files.iter().skip(order + 1).map(|(_, about)| Id::of(about));
-            let last = std::fs::metadata(&place).ok().map(|about| Id::of(&about));
-            let at = self.place_before(index, later.chain(last));
+            let at = self.position(index, &place, lost, order);
             if let Ok(file) = file.try_clone()
                 && let Some(stream) = self.begin(index, at, [Part::new(file, about)].into())
                 && let Some(stream) = self.streams.get_mut(&stream)
@@ -1006,15 +1118,40 @@ impl Files {
         }
     }
 
-    /// Where among the streams of a name the first of these files is, or the end.
-    fn place_before(&self, index: usize, mut later: impl Iterator<Item = Id>) -> usize {
-        let streams = self.names.get(&index).map(|name| name.streams.as_slice());
-        let streams = streams.unwrap_or_default();
-        let known = later.find_map(|id| {
-            let stream = self.ids.get(&id)?;
-            streams.iter().position(|of| of == stream)
+    /// Where among the streams of a name one of those that lost it belongs.
+    fn position(&self, index: usize, place: &Path, lost: &[Loss], order: usize) -> usize {
+        let Some(name) = self.names.get(&index) else {
+            return 0;
+        };
+        let mut later = lost.iter().skip(order + 1).flatten();
+        let known = later.find_map(|(_, about)| {
+            let stream = self.ids.get(&Id::of(about))?;
+            name.streams.iter().position(|of| of == stream)
         });
-        known.unwrap_or(streams.len())
+        let current = name
+            .current
+            .filter(|current| self.is_later(*current, place, lost, order));
+        let current = current.and_then(|current| name.streams.iter().position(|of| *of == current));
+        known.or(current).unwrap_or(name.streams.len())
+    }
+
+    /// Whether the stream that was last seen at a name had it after one of those that lost it. It was
+    /// opened before the events were taken in, and may have lost the name since, too.
+    fn is_later(&self, current: usize, place: &Path, lost: &[Loss], order: usize) -> bool {
+        let part = self.streams.get(&current).and_then(|of| of.parts.back());
+        let (Some(part), Some(Some((_, about)))) = (part, lost.get(order)) else {
+            return false;
+        };
+        let mut found = lost.iter().flatten();
+        if found.any(|(_, about)| Id::of(about) == part.id) {
+            return false;
+        }
+        // It is none of those that are nowhere any more, before the other: there are none, or it is
+        // somewhere.
+        let is_any_gone = lost.iter().take(order).any(Option::is_none);
+        let is_there = std::fs::metadata(place).is_ok_and(|about| Id::of(&about) == part.id);
+        let is_somewhere = part.file.metadata().is_ok_and(|about| about.nlink() > 0);
+        !is_any_gone || is_there || is_somewhere || part::written(about) < part.written
     }
 
     fn look_at(&mut self, index: usize, place: &Path, is_afresh: bool) {
@@ -1027,9 +1164,10 @@ impl Files {
             }
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
-                    self.tell(format!("{} cannot be read: {error}", place.display()));
-                } else if is_afresh {
-                    self.between(index, place, None);
+                    self.tell_refused(place, "read", &error);
+                } else if is_afresh && self.is_seen(index) {
+                    // What is there by now has left an event.
+                    self.between(index, place);
                 }
                 return self.succeed(index, None);
             }
@@ -1038,14 +1176,20 @@ impl Files {
             let is_own = self.streams.get(&stream).is_some_and(|of| of.name == index);
             return self.succeed(index, is_own.then_some(stream));
         }
-        if is_afresh {
-            self.between(index, place, Some(Id::of(&about)));
-        }
         let start = self.start.filter(|_| {
             let name = self.names.get(&index);
             name.is_some_and(|name| name.newest == 0 && name.streams.is_empty())
         });
-        let opened = part::open(place).and_then(|opened| match (opened, start) {
+        let opened = if is_afresh && self.is_seen(index) {
+            match self.between(index, place) {
+                Some(opened) => Ok(Some(opened)),
+                // Gone since, or refused, which has been told.
+                None => return self.succeed(index, None),
+            }
+        } else {
+            part::open(place)
+        };
+        let opened = opened.and_then(|opened| match (opened, start) {
             (Some((file, about)), Some(From::End)) => Ok(Some(Part::at_end(file, &about)?)),
             (Some((file, about)), _) => Ok(Some(Part::new(file, &about))),
             (None, _) => Ok(None),
@@ -1062,18 +1206,35 @@ impl Files {
             Ok(None) => self.tell_irregular(index, place),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
-                    let remedy = match error.kind() {
-                        io::ErrorKind::PermissionDenied => "; let its user read it",
-                        _ => "",
-                    };
-                    self.tell(format!(
-                        "{} cannot be read: {error}{remedy}",
-                        place.display()
-                    ));
+                    self.tell_refused(place, "read", &error);
                 }
                 self.succeed(index, None);
             }
         }
+    }
+
+    fn tell_refused(&mut self, path: &Path, what: &str, error: &io::Error) {
+        let remedy = match error.raw_os_error().map(Errno::from_raw) {
+            // Not for each file: they are many.
+            Some(Errno::EMFILE) => {
+                self.is_short = true;
+                let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(limit, _)| limit);
+                return self.tell(format!(
+                    "some files are not followed: the limit of {limit} open files (RLIMIT_NOFILE) is reached; \
+                     raise it with `ulimit -n`, or `LimitNOFILE=` of the service, or name fewer files"
+                ));
+            }
+            Some(Errno::ENFILE) => {
+                self.is_short = true;
+                "; raise the sysctl `fs.file-max`"
+            }
+            Some(Errno::EACCES) => "; let its user read it",
+            _ => "",
+        };
+        self.tell(format!(
+            "{} cannot be {what}: {error}{remedy}",
+            path.display()
+        ));
     }
 
     fn tell_irregular(&mut self, index: usize, place: &Path) {
@@ -1090,50 +1251,115 @@ impl Files {
         ));
     }
 
-    /// Begins to follow files that had a name while nobody told of it, by their names and times.
-    fn between(&mut self, index: usize, place: &Path, present: Option<Id>) {
-        let name = self.names.get(&index);
-        // If nothing was ever seen under it, all that is there is from before.
-        let Some(name) = name.filter(|name| name.newest > 0) else {
-            return;
-        };
+    /// Whether anything was ever seen under a name: if not, all that is there is from before.
+    fn is_seen(&self, index: usize) -> bool {
+        self.names.get(&index).is_some_and(|name| name.newest > 0)
+    }
+
+    /// Begins to follow files that had a name while nobody told of it, by their names and times, and
+    /// returns the one that has it after them.
+    fn between(&mut self, index: usize, place: &Path) -> Option<(File, Metadata)> {
+        let name = self.names.get(&index)?;
         let newest = name.newest;
         let spent = name.spent.map(|spent| spent.inode);
-        let mut known = self.known(index);
-        known.extend(present);
+        let known = self.known(index);
         let heads: Vec<_> = self.parts(index).map(|part| part.head).collect();
-        let Some((directory, of)) = place.parent().zip(place.file_name()) else {
-            return;
-        };
-        let mut parts = Vec::new();
-        // Until nothing more is found: names move on while they are listed.
-        for _ in 0..ATTEMPTS {
-            let before = known.len();
-            for file in list(directory, |name| names::is_generation(name, of)) {
-                let Ok(Some((file, about))) = part::open(&file.path) else {
-                    continue;
-                };
-                let is_copy = heads
-                    .iter()
-                    .any(|head| !head.is_empty() && head.is_of(&file));
-                let is_new = part::written(&about) >= newest && Some(about.ino()) != spent;
-                if is_new && !is_copy && known.insert(Id::of(&about)) {
-                    parts.push(Part::new(file, &about));
-                }
-            }
-            if known.len() == before {
-                break;
-            }
-        }
-        parts.sort_by_key(|part| part.written);
-        for part in parts {
+        let (directory, of) = place.parent().zip(place.file_name())?;
+        // All at the same moment: what is opened later may have been followed by others already.
+        let mut files = self.gather(
+            directory,
+            |name| name == of || names::is_generation(name, of),
+            |path, about| path == place || part::written(about) >= newest,
+        );
+        let present = files.iter().position(|file| file.path == place);
+        let present = present.map(|at| files.swap_remove(at));
+        files.retain(|Sighting { file, about, .. }| {
+            let is_copy = heads
+                .iter()
+                .any(|head| !head.is_empty() && head.is_of(file));
+            Some(about.ino()) != spent && !is_copy && !known.contains(&Id::of(about))
+        });
+        files.sort_by_cached_key(|file| file.age(of));
+        for Sighting { file, about, .. } in files {
             let at = self.names.get(&index).map_or(0, |name| name.streams.len());
-            if let Some(stream) = self.begin(index, at, [part].into())
+            if let Some(stream) = self.begin(index, at, [Part::new(file, &about)].into())
                 && let Some(stream) = self.streams.get_mut(&stream)
             {
                 stream.rotated = Some(Instant::now());
             }
         }
+        present.map(|present| (present.file, present.about))
+    }
+
+    /// Opens regular files of a directory, those whose names count and that are wanted by what is
+    /// known of them, each with its name, or none if it has lost that.
+    ///
+    /// None is missed because it is renamed meanwhile: between the listing and the opening its name may
+    /// have become another's. So all is listed again after that, until this says the same: then each
+    /// name was the same file's all the time.
+    fn gather(
+        &mut self,
+        directory: &Path,
+        counts: impl Fn(&OsStr) -> bool,
+        wants: impl Fn(&Path, &Metadata) -> bool,
+    ) -> Vec<Sighting> {
+        let mut found: HashMap<Id, Sighting> = HashMap::new();
+        let mut listed = self.list(directory, &counts);
+        for _ in 0..LISTINGS {
+            found.values_mut().for_each(|file| file.path.clear());
+            for name in listed.keys() {
+                let path = directory.join(name);
+                // Most are not wanted, and need not be opened.
+                let Ok(about) = std::fs::metadata(&path) else {
+                    continue;
+                };
+                if let Some(file) = found.get_mut(&Id::of(&about)) {
+                    (file.path, file.about) = (path, about);
+                    continue;
+                }
+                if !about.is_file() || !wants(&path, &about) {
+                    continue;
+                }
+                match part::open(&path) {
+                    Ok(Some((file, about))) => {
+                        found.insert(Id::of(&about), Sighting { path, file, about });
+                    }
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        self.tell_refused(&path, "read", &error);
+                    }
+                    Ok(None) | Err(_) => {}
+                }
+            }
+            let now = self.list(directory, &counts);
+            if now == listed {
+                break;
+            }
+            listed = now;
+        }
+        // What was opened in place of another.
+        found.retain(|_, file| wants(&file.path, &file.about));
+        found.into_values().collect()
+    }
+
+    /// The names in a directory that count, and what they are names of.
+    fn list(
+        &mut self,
+        directory: &Path,
+        counts: impl Fn(&OsStr) -> bool,
+    ) -> BTreeMap<OsString, u64> {
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    self.tell_refused(directory, "listed", &error);
+                }
+                return BTreeMap::new();
+            }
+        };
+        let entries = entries
+            .flatten()
+            .map(|entry| (entry.file_name(), entry.ino()));
+        entries.filter(|(name, _)| counts(name)).collect()
     }
 
     /// What is being read under a name.
@@ -1228,19 +1454,22 @@ impl Files {
             return false;
         };
         let mut places = Vec::new();
-        for (root, of) in self.roots.iter().enumerate() {
-            match &of.directory {
+        for root in 0..self.roots.len() {
+            let Root {
+                path, directory, ..
+            } = &self.roots[root];
+            let (path, directory) = (path.clone(), directory.clone());
+            match directory {
                 Some(directory) => {
-                    let files = list(directory, names::is_log);
-                    let file = files.iter().find(|file| Id::of(&file.about) == id);
-                    let name = file.and_then(|file| file.path.file_name());
-                    places
-                        .extend(name.map(|name| (root, of.path.join(name), directory.join(name))));
+                    let files =
+                        self.gather(&directory, names::is_log, |_, about| Id::of(about) == id);
+                    let name = files.first().and_then(|file| file.path.file_name());
+                    places.extend(name.map(|name| (root, path.join(name), directory.join(name))));
                 }
                 None => {
-                    let about = std::fs::metadata(&of.path).ok();
+                    let about = std::fs::metadata(&path).ok();
                     if about.is_some_and(|about| Id::of(&about) == id) {
-                        places.push((root, of.path.clone(), of.path.clone()));
+                        places.push((root, path.clone(), path));
                     }
                 }
             }
@@ -1271,8 +1500,8 @@ impl Files {
         true
     }
 
-    fn save(&mut self, name: usize) {
-        let Some(name) = self.names.get_mut(&name) else {
+    fn save(&mut self, index: usize) {
+        let Some(name) = self.names.get_mut(&index) else {
             return;
         };
         let streams = name.streams.iter();
@@ -1288,7 +1517,18 @@ impl Files {
         let records: Vec<_> = spent.into_iter().chain(records).collect();
         // With none left, the last one known says at least what is not new.
         if !records.is_empty() {
+            let was_open = name.state.is_open();
             name.state.save(&records);
+            if !was_open && name.state.is_open() {
+                self.states.push_back(index);
+            }
+        }
+        // Each file that is followed has a descriptor of its own already.
+        if self.states.len() > MAX_STATES
+            && let Some(oldest) = self.states.pop_front()
+            && let Some(name) = self.names.get_mut(&oldest)
+        {
+            name.state.rest();
         }
     }
 
@@ -1315,17 +1555,4 @@ impl Stream {
             self.parts.pop_front();
         }
     }
-}
-
-/// The regular files of a directory, by name.
-fn list(directory: &Path, counts: impl Fn(&OsStr) -> bool) -> Vec<Sighting> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten();
-    let paths = entries.flatten().filter(|entry| counts(&entry.file_name()));
-    paths
-        .filter_map(|entry| {
-            let path = entry.path();
-            let about = std::fs::metadata(&path).ok()?;
-            about.is_file().then_some(Sighting { path, about })
-        })
-        .collect()
 }

@@ -38,17 +38,11 @@ impl Moves {
 
     fn step(&mut self, mask: AddWatchFlags, cookie: u32, entry: Entry) {
         if mask.contains(AddWatchFlags::IN_MOVED_FROM) {
-            let file = self.at.remove(&entry).unwrap_or_else(|| {
-                let from = entry;
-                self.departed.push(Departed { from, now: None });
-                self.departed.len() - 1
-            });
-            self.lose(file);
+            let file = self.leave(entry);
             self.under_way.insert(cookie, file);
         } else if mask.intersects(AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE) {
-            if let Some(file) = self.at.remove(&entry) {
-                self.lose(file);
-            }
+            // Where something is moved to there may have been something before.
+            self.leave(entry.clone());
             if let Some(file) = self.under_way.remove(&cookie)
                 && let Some(departed) = self.departed.get_mut(file)
             {
@@ -58,16 +52,22 @@ impl Moves {
         }
     }
 
-    fn lose(&mut self, file: usize) {
+    /// Has whatever is at a name lose it.
+    fn leave(&mut self, entry: Entry) -> usize {
+        let file = self.at.remove(&entry).unwrap_or_else(|| {
+            let from = entry;
+            self.departed.push(Departed { from, now: None });
+            self.departed.len() - 1
+        });
         if let Some(departed) = self.departed.get_mut(file) {
             departed.now = None;
         }
+        file
     }
 
-    /// The files that lost a name and still have one, in the order in which they lost it.
-    pub(super) fn found(&self) -> impl Iterator<Item = (&Entry, &Entry)> {
-        let departed = self.departed.iter();
-        departed.filter_map(|departed| Some((&departed.from, departed.now.as_ref()?)))
+    /// The files that lost a name and where they are, in the order in which they lost it.
+    pub(super) fn departed(&self) -> &[Departed] {
+        &self.departed
     }
 
     /// How many events have been taken in.
@@ -108,10 +108,15 @@ mod tests {
         }
         let entry = |name: &str| (wd, OsString::from(name));
         let found: Vec<_> = moves
-            .found()
-            .map(|(from, now)| (from.clone(), now.clone()))
+            .departed()
+            .iter()
+            .filter_map(|file| Some((file.from.clone(), file.now.clone()?)))
             .collect();
         let want = [("f", "f.2"), ("f", "f.1"), ("g", "over")];
         assert_eq!(found, want.map(|(from, now)| (entry(from), entry(now))));
+        let of_f = moves.departed().iter();
+        let of_f = of_f.filter(|file| file.from == entry("f"));
+        let is_somewhere: Vec<_> = of_f.map(|file| file.now.is_some()).collect();
+        assert_eq!(is_somewhere, [true, true, false, false]);
     }
 }

@@ -48,6 +48,13 @@ pub(super) fn is_generation(name: &OsStr, of: &OsStr) -> bool {
     })
 }
 
+/// The number of an older generation, `f.1` being the youngest; none for a date.
+pub(super) fn number(name: &OsStr, of: &OsStr) -> Option<u32> {
+    let rest = std::str::from_utf8(addition(name, of)?).ok()?;
+    let is_number = rest.len() < 8 && rest.bytes().all(|b| b.is_ascii_digit());
+    rest.parse().ok().filter(|_| is_number)
+}
+
 /// The name of the file that remembers the place in another.
 pub(super) fn state(name: &OsStr) -> OsString {
     let parts = [b".", name.as_bytes(), b".disco"];
@@ -108,6 +115,10 @@ mod tests {
             assert!(!is_generation(OsStr::new(name), of), "{name}");
         }
         assert!(is_kin(OsStr::new("f.copy"), of));
+        let number = |name: &str| number(OsStr::new(name), of);
+        assert_eq!(number("f.12"), Some(12));
+        assert_eq!(number("f-20260102"), None);
+        assert_eq!(number("f.old"), None);
         assert_eq!(of_state(&state(of)), Some(of));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It holds a line for each generation that is still followed, oldest first, of one width, and a last
 //! line; what an earlier, longer text left behind that is not looked at. Written with one call on a
-//! descriptor that is kept. No fsync: it is to survive us, not the machine.
+//! descriptor that is kept for a while. No fsync: it is to survive us, not the machine.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -134,15 +134,22 @@ impl State {
                 self.written = text;
             }
             Err(error) => {
-                // A full disk may have room again, and a directory return; what may not be written
-                // stays so.
+                // A full disk may have room again, a directory return, and other files be closed; what
+                // may not be written stays so.
                 let passes = [io::ErrorKind::StorageFull, io::ErrorKind::NotFound];
-                self.is_refused = !passes.contains(&error.kind());
+                let is_short = [Some(libc::EMFILE), Some(libc::ENFILE)];
+                self.is_refused =
+                    !passes.contains(&error.kind()) && !is_short.contains(&error.raw_os_error());
                 if !std::mem::replace(&mut self.is_told, true) {
                     debug!("{} cannot be written: {error}", self.path.display());
                 }
             }
         }
+    }
+
+    /// Whether it holds a descriptor.
+    pub(super) fn is_open(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Gives the descriptor back until the next change.

@@ -503,6 +503,230 @@ fn no_more_than_so_many_files_are_followed() {
     assert!(!files.problems().is_empty());
 }
 
+/// As somebody who may not do everything, like root may: this thread only, which is the test's own.
+fn as_nobody<T>(what: impl FnOnce() -> T) -> T {
+    let root = nix::unistd::geteuid();
+    if root.is_root() {
+        nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65_534));
+    }
+    let result = what();
+    nix::unistd::setfsuid(root);
+    result
+}
+
+fn permit(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn what_may_not_be_read_is_told_and_read_once_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    permit(dir.path(), 0o755);
+    let path = dir.path().join("f");
+    append(&path, "1\n");
+    permit(&path, 0o200);
+    let mut bench = as_nobody(|| Bench::of(dir, "f", From::Beginning));
+    as_nobody(|| bench.step());
+    let told = bench.files.problems();
+    assert!(
+        told.len() == 1 && told[0].contains("/f cannot be read: ") && told[0].contains("; let its"),
+        "{told:?}"
+    );
+    permit(&path, 0o644);
+    as_nobody(|| bench.expect("1\n"));
+    assert_eq!(bench.files.problems(), [""; 0]);
+}
+
+#[test]
+fn what_has_no_place_kept_is_read_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    append(&dir.path().join("f"), "1\n");
+    permit(dir.path(), 0o555);
+    let mut bench = as_nobody(|| Bench::of(dir, "f", From::Beginning));
+    as_nobody(|| bench.expect("1\n"));
+    bench.append("f", "2\n");
+    as_nobody(|| bench.expect("1\n2\n"));
+    assert_eq!(bench.files.problems(), [""; 0]);
+    assert!(!bench.path(".f.disco").exists());
+    let mut bench = as_nobody(|| bench.again("f", From::End));
+    bench.append("f", "3\n");
+    as_nobody(|| bench.expect("3\n"));
+    permit(bench.dir.path(), 0o755);
+}
+
+#[test]
+fn few_descriptors_are_held_for_places() {
+    let mut bench = Bench::new("", From::Beginning);
+    for round in 1..3 {
+        for number in 0..2 * MAX_STATES {
+            bench.append(&format!("f{number}"), "1\n");
+        }
+        bench.step();
+        assert_eq!(bench.text, "1\n".repeat(round * 2 * MAX_STATES));
+        let names = bench.files.names.values();
+        assert_eq!(
+            names.filter(|name| name.state.is_open()).count(),
+            MAX_STATES
+        );
+    }
+    let mut bench = bench.again("", From::Beginning);
+    bench.append("f0", "2\n");
+    bench.expect("2\n");
+}
+
+#[test]
+fn a_lack_of_descriptors_is_told_once_with_its_limit() {
+    let mut bench = Bench::new("f", From::Beginning);
+    for name in ["f", "g"] {
+        let error = io::Error::from_raw_os_error(libc::EMFILE);
+        bench.files.tell_refused(Path::new(name), "read", &error);
+    }
+    let told = bench.files.problems();
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    assert!(
+        told.len() == 1
+            && told[0].contains(&format!("the limit of {limit} open files"))
+            && told[0].contains("LimitNOFILE="),
+        "{told:?}"
+    );
+    // Whoever is given up makes room.
+    bench.append("f", "1\n");
+    bench.expect("1\n");
+    fs::remove_file(bench.path("f")).unwrap();
+    bench.files.quiet = Duration::ZERO;
+    bench.expect("1\n|");
+    assert!(bench.files.is_over_limit && !bench.files.is_short);
+}
+
+#[test]
+fn generations_of_the_same_time_are_read_in_order() {
+    let mut bench = Bench::new("f", From::Beginning);
+    bench.append("f", "0\n");
+    bench.expect("0\n");
+    let mut want = String::new();
+    for round in 1..13 {
+        for number in (1..round).rev() {
+            bench.rename(&format!("f.{number}"), &format!("f.{}", number + 1));
+        }
+        bench.rename("f", "f.1");
+        bench.append("f", &format!("{round}\n"));
+        want.extend([round.to_string().as_str(), "\n"]);
+    }
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    for number in 1..12 {
+        let path = bench.path(&format!("f.{number}"));
+        let file = File::options().append(true).open(path);
+        file.unwrap().set_modified(later).unwrap();
+    }
+    let mut bench = bench.again("f", From::End);
+    bench.expect(&want);
+}
+
+#[test]
+fn a_copy_of_one_generation_does_not_stand_for_the_next() {
+    let mut bench = Bench::new("f", From::Beginning);
+    bench.append("f", "1\n");
+    bench.step();
+    bench.rename("f", "f.1");
+    bench.append("f", "2\n");
+    bench.expect("1\n2\n");
+    bench.append("f.1", "late\n");
+    fs::copy(bench.path("f.1"), bench.path("f.copy")).unwrap();
+    fs::remove_file(bench.path("f.1")).unwrap();
+    // By the clock of the filesystem, which is coarse, it is to be newer than the copy.
+    std::thread::sleep(Duration::from_millis(20));
+    bench.append("f", "3\n");
+    bench.rename("f", "f.1");
+    bench.append("f", "4\n");
+    let mut bench = bench.again("f", From::End);
+    bench.expect("late\n3\n4\n");
+}
+
+#[test]
+fn what_had_the_name_after_a_truncated_file_is_no_copy_of_it() {
+    let mut bench = Bench::new("f", From::Beginning);
+    bench.append("f", "1\n");
+    bench.expect("1\n");
+    fs::copy(bench.path("f"), bench.path("f.copy")).unwrap();
+    fs::write(bench.path("f"), "").unwrap();
+    bench.append("f", "2\n");
+    bench.rename("f", "f.1");
+    // By the clock of the filesystem, which is coarse, it is to be newer than the copy.
+    std::thread::sleep(Duration::from_millis(20));
+    bench.append("f", "3\n");
+    bench.rename("f.1", "f.2");
+    bench.rename("f", "f.1");
+    bench.append("f", "4\n");
+    // It is the truncated file that is read before the events of the others are taken in.
+    let stream = *bench.files.streams.keys().next().unwrap();
+    bench.files.modified(stream);
+    assert!(bench.files.read(&mut [0; 64]).is_some_and(|end| end.ended));
+    bench.files.done(stream, 0);
+    bench.expect("1\n2\n3\n4\n");
+}
+
+#[test]
+fn what_was_opened_before_the_events_of_older_ones_comes_after_them() {
+    let mut bench = Bench::new("f", From::Beginning);
+    bench.append("f", "1\n");
+    bench.expect("1\n");
+    bench.rename("f", "a");
+    bench.append("f", "2\n");
+    bench.rename("f", "b");
+    bench.append("f", "3\n");
+    // The events are still to come.
+    bench.files.scan(0, &Departed::new(), false);
+    let mut moves = Moves::default();
+    let files = &mut bench.files;
+    files.drain(&mut moves, &mut BTreeSet::new(), &mut BTreeSet::new());
+    // And these are, too.
+    bench.rename("f", "c");
+    bench.append("f", "4\n");
+    let (departed, _) = bench.files.departed(&moves);
+    bench.files.scan(0, &departed, false);
+    bench.expect("1\n2\n3\n4\n");
+}
+
+#[test]
+fn no_file_is_missed_while_names_move_on() {
+    let mut bench = Bench::new("f", From::Beginning);
+    let count = 12;
+    for number in 1..=count {
+        bench.append(&format!("f.{number}"), &number.to_string());
+    }
+    let dir = bench.dir.path().to_owned();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let rotate = || {
+            let mut first = 1;
+            while !is_over.load(Ordering::Relaxed) {
+                for number in (first..first + count).rev() {
+                    let path = |number| dir.join(format!("f.{number}"));
+                    fs::rename(path(number), path(number + 1)).unwrap();
+                }
+                first += 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        scope.spawn(rotate);
+        for _ in 0..100 {
+            let of = OsStr::new("f");
+            let is_wanted = |_: &Path, _: &Metadata| true;
+            let is_kin = |name: &OsStr| names::is_kin(name, of);
+            let mut files = bench.files.gather(&dir, is_kin, is_wanted);
+            files.sort_by_key(|file| names::number(file.path.file_name().unwrap(), of));
+            let texts = files.iter().map(|file| io::read_to_string(&file.file));
+            let texts: Vec<_> = texts.map(Result::unwrap).collect();
+            let want: Vec<_> = (1..=count).map(|number| number.to_string()).collect();
+            if texts != want {
+                is_over.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(texts, want);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
 /// Not the best of random numbers, but the same ones each time.
 fn random(seed: &mut u64) -> u64 {
     *seed = seed
