@@ -26,8 +26,8 @@ pub use fd::{
 };
 pub use memory::{Guard, blank_environment, release_code, seal, unseal};
 pub use process::{
-    Fork, Prepared, Reaped, arguments, exit_now, fork, is_subreaper, leave_mounts, own_pid,
-    parent_pid, reap, set_apart, set_parent_death, set_subreaper,
+    Fork, Prepared, Reaped, arguments, exit_now, fork, has_children, is_subreaper, leave_mounts,
+    own_pid, parent_pid, reap, set_apart, set_parent_death, set_subreaper,
 };
 pub use restraint::restrain;
 pub use shared::share;

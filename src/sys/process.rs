@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString, OsString};
 use std::io::Write as _;
 
 use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use super::check;
 use super::signal::{TERMINAL_STOPS, set_ignored};
@@ -34,6 +35,13 @@ pub enum Reaped {
     Running,
     /// There are no children.
     Childless,
+}
+
+/// Whether there is any child, one that has ended among them.
+#[must_use]
+pub fn has_children() -> bool {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::All, look) != Err(Errno::ECHILD)
 }
 
 /// Asks what has happened to any child, without waiting. Through libc, since nix's `WaitStatus`

@@ -6,20 +6,21 @@
 //! dies has not read stays in the pipe for the next. Init itself never reads a byte.
 //!
 //! Nothing is made where that might be in somebody's way: unless asked to, only a disco that is PID 1
-//! makes anything, and not on a volume.
+//! makes anything, and not on a volume. In the end the pipes are taken away, in which nobody could write
+//! any more; directories stay, since to make one takes ten times as long as all the rest.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, umask};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
-use nix::unistd::{UnlinkatFlags, mkfifo, unlinkat};
+use nix::unistd::{mkdir, mkfifo, unlink};
 use tracing::{debug, warn};
 
 use super::Init;
@@ -41,11 +42,10 @@ struct Pipe {
     end: Flock<OwnedFd>,
 }
 
-/// Something that was made, and is taken away at the end if it is still what it was.
+/// A pipe that was made, and is taken away at the end if it is still what it was.
 struct Made {
     path: CString,
     identity: Option<(u64, u64)>,
-    is_directory: bool,
 }
 
 /// What the container says of itself, as far as init has a hand in it.
@@ -129,12 +129,18 @@ impl Intake {
                 );
             }
             Err(_) => {
-                self.make_directories(path.parent().unwrap_or(path))?;
                 warn_of_sticky(path);
-                match place.kind {
-                    Kind::File => self.make_file(path).map_err(failed)?,
-                    _ => self.make_pipe(path).map_err(failed)?,
-                }
+                // Anybody may write, whatever disco's umask says of files.
+                let before = umask(Mode::empty());
+                let made = make_directories(path.parent().unwrap_or(path)).and_then(|()| {
+                    let made = match place.kind {
+                        Kind::File => make_file(path),
+                        _ => self.make_pipe(path),
+                    };
+                    made.map_err(failed)
+                });
+                umask(before);
+                made?;
                 match place.kind {
                     Kind::File => self.files.push((path.clone(), place.role)),
                     _ => self.hold(place).map_err(failed)?,
@@ -144,43 +150,15 @@ impl Intake {
         Ok(())
     }
 
-    fn make_directories(&mut self, dir: &Path) -> Result<(), (Errno, PathBuf)> {
-        let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
-        for dir in missing.into_iter().rev() {
-            let failed = |error: std::io::Error| (errno(&error), dir.to_owned());
-            std::fs::create_dir(dir).map_err(failed)?;
-            allow(dir, 0o755);
-            self.remember(dir, true);
-        }
-        Ok(())
-    }
-
     fn make_pipe(&mut self, path: &Path) -> Result<(), Errno> {
         mkfifo(path, Mode::from_bits_truncate(WRITABLE))?;
-        allow(path, WRITABLE);
-        self.remember(path, false);
-        Ok(())
-    }
-
-    /// A regular file stays when we go: what is in it is the container's.
-    fn make_file(&mut self, path: &Path) -> Result<(), Errno> {
-        let made = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path);
-        made.map_err(|error| errno(&error))?;
-        allow(path, WRITABLE);
-        Ok(())
-    }
-
-    fn remember(&mut self, path: &Path, is_directory: bool) {
         if let Ok(path) = CString::new(path.as_os_str().as_bytes()) {
             self.made.push(Made {
                 identity: socket::identity(&path),
                 path,
-                is_directory,
             });
         }
+        Ok(())
     }
 
     fn hold(&mut self, place: &Place<'_>) -> Result<(), Errno> {
@@ -264,29 +242,26 @@ impl Intake {
     /// Lets go of the pipes, and takes away what was made.
     fn close(&mut self) {
         self.pipes.clear();
-        for made in std::mem::take(&mut self.made).into_iter().rev() {
-            if made.identity.is_none() || socket::identity(&made.path) != made.identity {
-                continue;
+        for made in std::mem::take(&mut self.made) {
+            if made.identity.is_some() && socket::identity(&made.path) == made.identity {
+                let _ = unlink(made.path.as_c_str());
             }
-            let flag = match made.is_directory {
-                true => UnlinkatFlags::RemoveDir,
-                false => UnlinkatFlags::NoRemoveDir,
-            };
-            // A directory that somebody else uses by now stays.
-            let _ = unlinkat(nix::fcntl::AT_FDCWD, made.path.as_c_str(), flag);
         }
     }
 }
 
-/// Whatever the umask has made of it.
-fn allow(path: &Path, mode: u32) {
-    if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)) {
-        debug!("{}: {error}", path.display());
+fn make_directories(dir: &Path) -> Result<(), (Errno, PathBuf)> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    for dir in missing.into_iter().rev() {
+        mkdir(dir, Mode::from_bits_truncate(0o755)).map_err(|error| (error, dir.to_owned()))?;
     }
+    Ok(())
 }
 
-fn errno(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+/// A regular file stays when we go: what is in it is the container's.
+fn make_file(path: &Path) -> Result<(), Errno> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::from_bits_truncate(WRITABLE)).map(drop)
 }
 
 /// Whether a directory is the container's own, and not a volume that others may have as well.

@@ -331,7 +331,7 @@ impl Init {
     /// Ends what the command and hooks leave behind.
     pub(super) fn drain(&mut self) {
         // Who is left may write more than a pipe holds, and must not wait for ever for a reader.
-        let has_others = self.keeper.is_idle() && sys::proc::has_child_besides(0);
+        let has_others = self.keeper.is_idle() && sys::has_children();
         if self.intake.is_any() && has_others {
             self.start_agent();
         }
