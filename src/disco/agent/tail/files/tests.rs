@@ -1,12 +1,19 @@
 use super::*;
 
-use std::fs;
-use std::io::Write as _;
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::Mode;
+
+use super::events::Departed;
+use super::leave::MAX_ROTATED;
+use super::recall::MAX_STATES;
+use super::settle::MAX_STREAMS;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
