@@ -7,6 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: i64 = 86_400;
 
+/// The first second of the year 0, and the last of 9999.
+const FIRST: i64 = -62_167_219_200;
+const LAST: i64 = 253_402_300_799;
+
 /// Most digits of a fraction that are kept.
 const DIGITS: u32 = 9;
 
@@ -37,16 +41,15 @@ impl Time {
     }
 
     /// Takes a time off the front of `text`: RFC 3339, or the same with a blank for its `T`, a comma for
-    /// its point and without a zone. Returns what is behind. What is no date, such as the 30th of
+    /// its point, slashes for its dashes as nginx has them, and without a zone. Returns what is behind. What is no date, such as the 30th of
     /// February, is no time.
     #[must_use]
     pub fn take(text: &[u8]) -> Option<(Self, &[u8])> {
         let (date, rest) = text.split_first_chunk::<10>()?;
         let (separator, rest) = rest.split_first()?;
         let (clock, mut rest) = rest.split_first_chunk::<8>()?;
-        if [date[4], date[7], clock[2], clock[5]] != *b"--::"
-            || !matches!(separator, b'T' | b't' | b' ')
-        {
+        let is_date = matches!([date[4], date[7]], [b'-', b'-'] | [b'/', b'/']);
+        if !is_date || [clock[2], clock[5]] != *b"::" || !matches!(separator, b'T' | b't' | b' ') {
             return None;
         }
         let year = i64::from(number(&date[..4])?);
@@ -71,7 +74,10 @@ impl Time {
             nanos,
             digits,
         };
-        Some((time, rest))
+        // What an offset takes out of the years of four digits could not be written again.
+        (FIRST..=LAST)
+            .contains(&time.seconds)
+            .then_some((time, rest))
     }
 
     /// Takes a Unix time off the front of `text`: ten digits, with or without a fraction, or thirteen,
@@ -277,7 +283,9 @@ mod tests {
             "2026-11-00T04:07:29",
             "2026-11-21T24:00:00",
             "2026-11-21T04:60:00",
-            "2026/11/21 04:07:29",
+            "2026/11-21 04:07:29",
+            "9999-12-31T23:59:59-23:59",
+            "0000-01-01T00:00:00+01:00",
             "2026-11-21T04:07:29+2",
             "2026-11-21T04:07:29+25:00",
             "x026-11-21T04:07:29",

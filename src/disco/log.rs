@@ -81,7 +81,8 @@ impl Level {
 pub enum Format {
     /// `TIME LEVEL disco: message key=value`, coloured on a terminal.
     Text,
-    /// One object per line: `time`, `level`, `message`, then the fields.
+    /// One object per line: `time`, `level`, `logger`, which tells it from lines of the container, `message`,
+    /// then the fields.
     Json,
 }
 
@@ -223,7 +224,11 @@ fn json(line: &mut Line, level: Level, record: impl Fn(&mut dyn Visit)) {
         Level::Trace => "trace",
     };
     // Writing to a Line cannot fail: what does not fit is cut.
-    let _ = write!(line, "{{\"time\":\"{}\",\"level\":\"{name}\"", Time::now());
+    let _ = write!(
+        line,
+        "{{\"time\":\"{}\",\"level\":\"{name}\",\"logger\":\"disco\"",
+        Time::now()
+    );
     record(&mut JsonFields { line });
 }
 
@@ -391,7 +396,7 @@ impl Line {
             let _ = if JSON.load(Ordering::Relaxed) {
                 writeln!(
                     notice,
-                    "{{\"level\":\"warn\",\"message\":\"{dropped} lines of the log were lost: nobody read them\"}}"
+                    "{{\"level\":\"warn\",\"logger\":\"disco\",\"message\":\"{dropped} lines of the log were lost: nobody read them\"}}"
                 )
             } else {
                 writeln!(

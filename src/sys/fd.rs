@@ -1,5 +1,7 @@
 //! Descriptors: the standard streams, what is closed, what sends signals, writes that do not wait.
 
+use std::ffi::CStr;
+use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -127,17 +129,15 @@ pub fn detach_stdin() {
 const RWF_NOWAIT: libc::c_int = 8;
 
 /// Opens a terminal once more, for writes that do not wait. `None` for what is none, and where `/proc`
-/// is missing.
+/// is missing. Takes no memory.
 #[must_use]
 pub fn reopen_terminal(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
     if !nix::unistd::isatty(fd).unwrap_or(false) {
         return None;
     }
-    let path = match fd.as_raw_fd() {
-        1 => c"/proc/self/fd/1",
-        2 => c"/proc/self/fd/2",
-        _ => return None,
-    };
+    let mut path = [0; 32];
+    write!(&mut path[..], "/proc/self/fd/{}\0", fd.as_raw_fd()).ok()?;
+    let path = CStr::from_bytes_until_nul(&path).ok()?;
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     open(path, flags, Mode::empty()).ok()
 }

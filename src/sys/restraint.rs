@@ -14,28 +14,49 @@ use super::proc;
 /// (proc_pid_oom_score_adj(5)).
 const SOONER: i32 = 500;
 
+/// Descriptors that a process of disco may need: one for each file that it follows, and some.
+const DESCRIPTORS: libc::rlim_t = 65_536;
+
 /// How things were before.
 struct Before {
     memory: Option<libc::rlimit>,
+    descriptors: Option<libc::rlimit>,
     score: Option<i32>,
 }
 
+/// Of which limit: C libraries differ in the type.
+#[cfg(target_env = "gnu")]
+type Which = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Which = libc::c_int;
+
 static BEFORE: OnceLock<Before> = OnceLock::new();
 
-/// Restrains this process. `bytes` limits its memory, softly: beyond it allocation fails. What a
-/// filter or a missing `/proc` forbids is left out. To be called once.
+/// Restrains this process. `bytes` limits its memory, softly: beyond it allocation fails. Of descriptors it
+/// gets as many as it may have, up to 65,536. What a filter or a missing `/proc` forbids is left out. To be called once.
 pub fn restrain(bytes: Option<u64>) {
     let score = score().filter(|score| set_score((score + SOONER).min(1000)));
     let memory = bytes.and_then(|bytes| {
-        let before = memory_limit()?;
+        let before = limit(libc::RLIMIT_DATA)?;
         let limit = libc::rlimit {
             rlim_cur: before.rlim_cur.min(bytes),
             ..before
         };
-        set_memory_limit(&limit).then_some(before)
+        set_limit(libc::RLIMIT_DATA, &limit).then_some(before)
+    });
+    let descriptors = limit(libc::RLIMIT_NOFILE).filter(|before| {
+        let limit = libc::rlimit {
+            rlim_cur: before.rlim_max.min(DESCRIPTORS).max(before.rlim_cur),
+            ..*before
+        };
+        limit.rlim_cur > before.rlim_cur && set_limit(libc::RLIMIT_NOFILE, &limit)
     });
     // The second time it would be the restrained state that is kept.
-    let _ = BEFORE.set(Before { memory, score });
+    let _ = BEFORE.set(Before {
+        memory,
+        descriptors,
+        score,
+    });
 }
 
 /// Undoes it, in a child that executes something else.
@@ -44,26 +65,29 @@ pub(super) fn lift() {
         return;
     };
     if let Some(memory) = &before.memory {
-        set_memory_limit(memory);
+        set_limit(libc::RLIMIT_DATA, memory);
+    }
+    if let Some(descriptors) = &before.descriptors {
+        set_limit(libc::RLIMIT_NOFILE, descriptors);
     }
     if let Some(score) = before.score {
         set_score(score);
     }
 }
 
-fn memory_limit() -> Option<libc::rlimit> {
+fn limit(which: Which) -> Option<libc::rlimit> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: room for one limit.
-    let asked = unsafe { libc::getrlimit(libc::RLIMIT_DATA, &raw mut limit) };
+    let asked = unsafe { libc::getrlimit(which, &raw mut limit) };
     (asked == 0).then_some(limit)
 }
 
-fn set_memory_limit(limit: &libc::rlimit) -> bool {
+fn set_limit(which: Which, limit: &libc::rlimit) -> bool {
     // SAFETY: a limit that lives through the call.
-    unsafe { libc::setrlimit(libc::RLIMIT_DATA, &raw const *limit) == 0 }
+    unsafe { libc::setrlimit(which, &raw const *limit) == 0 }
 }
 
 fn score() -> Option<i32> {

@@ -3,11 +3,13 @@
 mod containers;
 mod files;
 
-use crate::support::{DEADLINE, Disco, Running, Sandbox, is_root, proc, wait_for};
+use crate::support::{
+    DEADLINE, Disco, Running, Sandbox, Terminal, disco_bin, is_root, proc, wait_for,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::OpenOptions;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -214,7 +216,7 @@ fn unread(
     line: &str,
 ) -> (std::process::Child, BufReader<std::process::ChildStderr>) {
     let dir = sandbox.dir().display();
-    let mut child = Command::new(crate::support::disco_bin())
+    let mut child = Command::new(disco_bin())
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env(
@@ -272,8 +274,145 @@ fn a_slow_reader_holds_the_writer_up_and_costs_neither_lines_nor_memory() {
 fn whoever_does_not_read_at_the_end_does_not_keep_the_container() {
     let sandbox = Sandbox::new();
     let (mut child, stderr) = unread(&sandbox, "yes INFO > $L & sleep 0.3; kill $!; exit 7");
+    let begin = std::time::Instant::now();
     let code = wait_for("the end", DEADLINE, || child.try_wait().unwrap());
     assert_eq!(code.code(), Some(7));
+    // `disco.drain`, and no second time for what the agent itself has to say.
+    assert!(
+        begin.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begin.elapsed()
+    );
+    drop(stderr);
+}
+
+#[test]
+fn a_terminal_gets_every_line_and_nobody_turns_in_a_loop() {
+    let sandbox = Sandbox::new();
+    let cfg = format!("DISCO_CFG=disco.data_dir={}/data", sandbox.dir().display());
+    let log = format!("L={}", sandbox.path("data/logs").display());
+    let program = disco_bin().to_str().unwrap();
+    let script = "seq -f 'INFO %.0f' 5000 > $L; echo WARN last > $L; read x";
+    let mut terminal = Terminal::run(["/usr/bin/env", &cfg, &log, program, "sh", "-c", script]);
+    terminal.wait_screen("WARN last\r\n");
+    assert_eq!(terminal.screen().matches(" INFO ").count(), 5000);
+    terminal.type_in("\n");
+    assert!(terminal.wait().success());
+}
+
+#[test]
+fn what_is_left_behind_finds_a_reader_even_if_nobody_wrote_before() {
+    for pid1 in [false, true] {
+        let sandbox = Sandbox::new();
+        sandbox.write(
+            "asyncy.yml",
+            "lifecycle: {shutdown: 'seq -f \"INFO down %.0f\" 20000 > $L'}",
+        );
+        let line = "(trap 'seq -f \"INFO left %.0f\" 20000 > $L; exit' TERM; echo > ready; while :; do sleep 0.01; done) & \
+            until [ -e ready ]; do sleep 0.01; done";
+        let disco = with(&sandbox, "", line).cwd(sandbox.dir());
+        let out = if pid1 { disco.pid1() } else { disco }.run();
+        out.assert_code(0);
+        let lines = logged(&out.stderr);
+        for what in ["INFO left", "INFO down"] {
+            let count = lines.iter().filter(|line| line.starts_with(what)).count();
+            assert_eq!(count, 20_000, "{what}, pid1 {pid1}");
+        }
+        assert!(out.elapsed < Duration::from_secs(4), "{:?}", out.elapsed);
+        out.assert_stderr_lacks("the agent is gone");
+    }
+}
+
+#[test]
+fn whoever_writes_from_outside_does_not_keep_the_container() {
+    let sandbox = Sandbox::new();
+    let running = with(&sandbox, "", "echo up; sleep 0.2; exit 3").spawn();
+    running.wait_stdout("up");
+    let log = sandbox.path("data/logs");
+    let mut outside = Command::new("sh")
+        .args(["-c", &format!("exec yes INFO > {}", log.display())])
+        .spawn()
+        .unwrap();
+    let out = running.wait();
+    let _ = outside.kill();
+    outside.wait().unwrap();
+    out.assert_code(3);
+    assert!(out.elapsed < Duration::from_secs(5), "{:?}", out.elapsed);
+}
+
+#[test]
+fn a_busy_pipe_keeps_no_file_waiting() {
+    let sandbox = Sandbox::new();
+    let more = format!(
+        "|disco.tail={}|disco.logs_rate=debug:5",
+        sandbox.path("app.log").display()
+    );
+    let running = with(&sandbox, &more, "echo up; exec yes DEBUG noise > $L").spawn();
+    running.wait_stderr("DEBUG noise");
+    std::fs::write(sandbox.path("app.log"), "WARN through\n").unwrap();
+    running.wait_stderr("WARN through");
+    running.wait_stderr("DEBUG lines were dropped");
+}
+
+#[test]
+fn what_goes_to_stderr_anyway_is_left_to() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("data")).unwrap();
+    std::os::unix::fs::symlink("/dev/stderr", sandbox.path("data/logs")).unwrap();
+    let out = with(&sandbox, "", "echo INFO direct > $L; echo own >&2").run();
+    assert_eq!(out.stderr, "INFO direct\nown\n");
+}
+
+#[test]
+fn an_agent_that_is_stopped_goes_on_at_the_end() {
+    let sandbox = Sandbox::new();
+    let fifo = sandbox.path("go");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let running = with(
+        &sandbox,
+        "",
+        "echo INFO a > $L; read x; echo INFO b > $L; exit 4",
+    )
+    .prepared(&format!("exec 0<>{}", fifo.display()))
+    .spawn();
+    running.wait_stderr("INFO a");
+    kill(agent(&running, "sh"), Signal::SIGSTOP).unwrap();
+    std::fs::write(&fifo, "\n").unwrap();
+    let out = running.wait();
+    out.assert_code(4).assert_stderr_has("INFO b");
+    assert!(out.elapsed < Duration::from_secs(4), "{:?}", out.elapsed);
+}
+
+#[test]
+fn nobody_is_asked_twice_to_wait_for_the_log() {
+    let sandbox = Sandbox::new();
+    let (mut child, stderr) = unread(
+        &sandbox,
+        "yes INFO > $L & sleep 0.3; kill $!; echo end; exit 7",
+    );
+    let mut end = [0; 4];
+    child.stdout.take().unwrap().read_exact(&mut end).unwrap();
+    let init = Pid::from_raw(child.id().cast_signed());
+    // The command has gone when only the agent is left.
+    wait_for("the command to go", DEADLINE, || {
+        let names = proc::children(init)
+            .into_iter()
+            .map(|pid| proc::status(pid, "Name"));
+        let names: Vec<_> = names.collect();
+        (names == [Some("disco".to_owned())]).then_some(())
+    });
+    let begin = std::time::Instant::now();
+    for _ in 0..2 {
+        kill(init, Signal::SIGTERM).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let code = wait_for("the end", DEADLINE, || child.try_wait().unwrap());
+    assert_eq!(code.code(), Some(7));
+    assert!(
+        begin.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begin.elapsed()
+    );
     drop(stderr);
 }
 
@@ -349,7 +488,8 @@ fn a_line_of_a_megabyte_stays_whole_and_a_longer_one_loses_nothing() {
 #[test]
 fn what_is_beyond_the_rate_is_dropped_and_counted() {
     let sandbox = Sandbox::new();
-    let line = "(seq -f 'DEBUG %.0f' 1000; echo ' goes on'; seq -f 'INFO %.0f' 1000) > $L";
+    let line =
+        "(seq -f 'DEBUG %.0f' 1000; seq -f ' goes on %.0f' 1000; seq -f 'INFO %.0f' 1000) > $L";
     let out = with(&sandbox, "|disco.logs_rate=debug:10", line).run();
     let lines = logged(&out.stderr);
     let debug = lines
@@ -373,7 +513,7 @@ fn what_is_beyond_the_rate_is_dropped_and_counted() {
                 .ok()
         })
         .sum();
-    assert_eq!(dropped, 1000 - debug, "{}", out.stderr);
+    assert_eq!(dropped, 2000 - debug, "{}", out.stderr);
 }
 
 #[test]
@@ -545,10 +685,7 @@ fn a_disco_inside_leaves_logs_to_pid_1() {
     );
     // As a container's variable comes to whoever is executed in it.
     let line = format!("export DISCO_CFG='{cfg}'; {line}");
-    let out = with(&sandbox, "", &line)
-        .arg(crate::support::disco_bin())
-        .pid1()
-        .run();
+    let out = with(&sandbox, "", &line).arg(disco_bin()).pid1().run();
     assert_eq!(
         logged(&out.stderr),
         ["INFO inner", "INFO outer"],

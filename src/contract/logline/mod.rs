@@ -84,6 +84,15 @@ impl Level {
         }
     }
 
+    /// The level without regard to under which of its names.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        match self {
+            Self::Warning => Self::Warn,
+            level => level,
+        }
+    }
+
     /// The level that a word names, in any case.
     #[must_use]
     pub fn parse(word: &[u8]) -> Option<Self> {

@@ -83,15 +83,15 @@ pub(super) const KEYS: &[&str] = &[
     "ports",
     "scale",
     "health",
+    "logs",
+    "metrics",
 ];
 
 /// Other names of these, and keys of files that are at the same time something else's: the
-/// application's own, the hub's, the metrics and logs that may mean other things there.
+/// application's own, the hub's.
 const TOLERATED: &[&str] = &[
     "environment",
     "volume",
-    "metrics",
-    "logs",
     "name",
     "app_name",
     "description",
@@ -221,8 +221,8 @@ fn read(tree: &Value, report: &mut Report<'_>) -> Manifest {
         ports: resources::read_ports(&root, report),
         health: read_health(&root, report),
         scale: Scale::read(&root, report),
-        logs: resources::read_stream(&root, "logs"),
-        metrics: resources::read_stream(&root, "metrics"),
+        logs: resources::read_stream(&root, "logs", report),
+        metrics: resources::read_stream(&root, "metrics", report),
     }
 }
 

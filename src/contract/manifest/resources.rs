@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::command::{read_flag, unknown_keys};
 use crate::contract::capability::List;
 use crate::contract::report::{Node, Report};
-use crate::contract::{duration, quantity};
+use crate::contract::{duration, quantity, suggest};
 use std::time::Duration;
 
 /// A declared volume.
@@ -69,14 +69,27 @@ pub enum Stream {
 
 /// Reads `logs` or `metrics`. In files that are something else's as well these keys mean other things,
 /// so that what is not understood says nothing.
-pub(super) fn read_stream(root: &Node<'_>, key: &'static str) -> Option<Stream> {
-    match root.given(key)?.value {
+pub(super) fn read_stream(
+    root: &Node<'_>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Stream> {
+    let node = root.given(key)?;
+    match node.value {
         Value::Bool(true) => Some(Stream::Fifo),
         Value::Bool(false) => Some(Stream::Off),
         Value::String(text) => match text.as_str() {
             "fifo" | "on" => Some(Stream::Fifo),
             "file" => Some(Stream::File),
             "off" => Some(Stream::Off),
+            // Most likely a slip; the other uses of these keys are no single words.
+            word if word.chars().all(char::is_alphabetic) => {
+                let hint = suggest::hint(word, ["fifo", "file", "off"]);
+                let message =
+                    format!("`{word}` means nothing here{hint}; expected `fifo`, `file` or `off`");
+                report.doubt(&node.path, message);
+                None
+            }
             _ => None,
         },
         _ => None,

@@ -60,6 +60,10 @@ pub fn generate() -> Value {
             "type": ["integer", "object", "array", "null"], "additionalProperties": false,
             "properties": properties(resources::SCALE_KEYS, &scale),
         }),
+        "logs" | "metrics" => json!({
+            "description": "What they are written into: a pipe, a regular file, or nothing.",
+            "enum": ["fifo", "file", "off", true, false, null],
+        }),
         _ => json!({
             "description": "How to tell that the container works: a command, or a map with `command`, `http` or `tcp`, and `timeout`.",
             "type": ["string", "array", "object", "null"],

@@ -615,6 +615,16 @@ fn token(text: &str) -> &str {
 fn sample(text: &str) -> Result<(Sample, &str), String> {
     let (first, rest) = text.split_at(token(text).len());
     let value = number(first).ok_or_else(|| no_number(first))?;
+    if let Some(behind) = rest.strip_prefix(',')
+        && behind.starts_with(|c: char| !SEPARATORS.contains(&c) && c != '{')
+    {
+        // Half the world writes 0,5, and would get 0.
+        let whole = text.split([' ', '\t']).next().unwrap_or(text);
+        return Err(format!(
+            "{} has a comma; expected a point, such as `0.5`",
+            show(whole)
+        ));
+    }
     let rest = rest.trim_start_matches(SEPARATORS);
     if rest.is_empty() || rest.starts_with('{') {
         return Ok((Sample { value, time: None }, rest));

@@ -15,6 +15,8 @@ use crate::contract::suggest;
 const TYPES: [&str; 3] = ["mtype", "metric_type", "target_type"];
 /// Longest help, since it may be about ten thousand series.
 const MAX_HELP: usize = 512;
+/// How far ahead of ours a clock may be, in seconds.
+const FUTURE: f64 = 86_400.0;
 /// What no longer is written is looked for no more often while there is no room.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -184,6 +186,14 @@ impl Store {
                 sample.value
             )));
         }
+        if let Some(time) = sample.and_then(|sample| sample.time)
+            && time > seconds(now) + FUTURE
+        {
+            let series = identity(&tags);
+            return Err(Refused::Wrong(format!(
+                "the time {time} of {series} is more than a day ahead; expected seconds since 1970"
+            )));
+        }
         let is_new = !self.series.contains_key(&tags);
         if is_new {
             self.make_room(&tags, &meta, now)?;
@@ -326,10 +336,7 @@ impl Entry {
     fn sample(&mut self, sample: Sample, now: SystemTime) {
         let new = Kept {
             value: sample.value,
-            time: sample.time.unwrap_or_else(|| {
-                let since = now.duration_since(SystemTime::UNIX_EPOCH);
-                since.map_or(0.0, |since| since.as_secs_f64())
-            }),
+            time: sample.time.unwrap_or_else(|| seconds(now)),
             is_told: sample.time.is_some(),
         };
         let Some(old) = self.kept else {
@@ -342,7 +349,8 @@ impl Entry {
             self.kept = Some(Kept { value, ..latest });
             return;
         }
-        if new.is_told && new.time < old.time {
+        // A told time may be of whole seconds, or another clock's: only its like can be older or newer.
+        if new.is_told && old.is_told && new.time < old.time {
             return;
         }
         if self.mtype == Type::Counter && new.value < old.value {
@@ -351,6 +359,12 @@ impl Entry {
         }
         self.kept = Some(new);
     }
+}
+
+/// Since 1970.
+fn seconds(time: SystemTime) -> f64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// The type of the metric, which is left as `mtype` in lower case; and whether anybody said it.

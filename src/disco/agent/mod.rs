@@ -42,6 +42,7 @@ use self::visitors::{Visit, Visitors};
 use self::waiting::Reminder;
 use super::layers::{self, Layers};
 use super::link::{self, Message, Stays, Word};
+use super::log;
 use super::settings::{Mode, Settings};
 use crate::contract::exit;
 use crate::contract::metrics::model::Family;
@@ -261,8 +262,8 @@ impl<'a> Agent<'a> {
                 outcome = finished(&mut self.running) => Event::Handler(outcome),
                 () = tokio::time::sleep_until(timer.into()) => Event::Timer,
                 Some(visit) = self.visitors.next() => Event::Visitor(visit),
-                // Who reads logs sees all others go.
-                _ = terminate.recv() => if self.tail.is_some() { Event::Wane } else { Event::Stop },
+                // Who reads logs sees all others go: it is init that says when.
+                _ = terminate.recv(), if self.tail.is_none() => Event::Stop,
                 word = next_word(&self.link) => match word {
                     Word::Question(client) => Event::Question(client),
                     Word::Wane => Event::Wane,
@@ -311,6 +312,8 @@ impl<'a> Agent<'a> {
         let Some(mut tail) = self.tail.take() else {
             return;
         };
+        // Whoever does not read the log must not keep us by not reading this either.
+        let _terminal = log::never_wait();
         tail.finish();
         loop {
             let ended = tokio::time::timeout(BEAT, tail.ended()).await;
@@ -547,6 +550,7 @@ impl<'a> Agent<'a> {
     /// Tells somebody who asks.
     fn answer(&self, visit: Visit) {
         let (client, wants_metrics) = match visit {
+            Visit::Families(asked) if asked.is_closed() => return,
             Visit::Families(asked) => {
                 // Who has gone meanwhile is none the worse.
                 let _ = asked.send(self.families());

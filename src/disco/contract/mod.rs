@@ -132,8 +132,10 @@ pub fn enforce(located: &Located, settings: &mut Settings, words: Vec<OsString>)
     }
     surroundings::check(manifest, &mut report);
     let duties = duties(manifest, settings, &baked, result);
-    settings.data.logs_kind = manifest.logs.map(kind_of);
-    settings.data.metrics_kind = manifest.metrics.map(kind_of);
+    if !settings.data.is_given {
+        settings.data.logs_kind = manifest.logs.map(kind_of);
+        settings.data.metrics_kind = manifest.metrics.map(kind_of);
+    }
     let must_stay = duties
         .must_stay()
         .or_else(|| settings.data.asked_by_contract());

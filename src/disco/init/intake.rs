@@ -10,6 +10,7 @@
 //! any more; directories stay, since to make one takes ten times as long as all the rest.
 
 use std::ffi::CString;
+use std::fs::Metadata;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, fstat, umask};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{mkdir, mkfifo, unlink};
 use tracing::{debug, warn};
@@ -61,11 +62,10 @@ pub(super) struct Intake {
 }
 
 /// Where something is to be written.
-struct Place<'a> {
+struct Place {
     role: Role,
     path: PathBuf,
     kind: Kind,
-    dir: &'a Path,
 }
 
 impl Intake {
@@ -80,19 +80,18 @@ impl Intake {
             (Role::Logs, data.logs(), data.logs_kind),
             (Role::Metrics, data.metrics(), data.metrics_kind),
         ];
+        let mut refused = None;
         for (role, path, kind) in places {
             let kind = kind.unwrap_or(data.kind);
             if kind == Kind::Off || (kind == Kind::Auto && !is_pid_1) {
                 continue;
             }
-            let dir = &data.dir;
-            let place = Place {
-                role,
-                path,
-                kind,
-                dir,
-            };
+            let place = Place { role, path, kind };
             if let Err((error, what)) = intake.take(&place) {
+                // Of a directory that both are in once is enough.
+                if refused.replace(what.clone()).as_ref() == Some(&what) {
+                    continue;
+                }
                 let path = what.display();
                 let remedy = "mount a tmpfs there, make the directory in the image for the user that disco runs as, or name another with `disco.data_dir`";
                 match kind {
@@ -107,73 +106,75 @@ impl Intake {
         intake
     }
 
-    fn take(&mut self, place: &Place<'_>) -> Result<(), (Errno, PathBuf)> {
+    fn take(&mut self, place: &Place) -> Result<(), (Errno, PathBuf)> {
         let path = &place.path;
         let is_asked_for = place.kind != Kind::Auto;
         let failed = |error: Errno| (error, path.clone());
-        let about = std::fs::metadata(path);
-        match about.map(|about| about.file_type()) {
-            Ok(kind) if kind.is_fifo() => return self.hold(place).map_err(failed),
-            Ok(kind) if kind.is_file() => self.files.push((path.clone(), place.role)),
-            Ok(kind) if kind.is_dir() && (is_asked_for || is_own(place.dir)) => {
+        let parent = path.parent().unwrap_or(path);
+        match std::fs::metadata(path) {
+            Ok(about) if is_standard(&about) => {
+                debug!("{} is where the log goes anyway", path.display());
+            }
+            Ok(about) if about.file_type().is_fifo() => self.hold(place, false).map_err(failed)?,
+            Ok(about) if about.is_file() => self.files.push((path.clone(), place.role)),
+            Ok(about) if about.is_dir() && (is_asked_for || is_own(path)) => {
                 self.files.push((path.clone(), place.role));
             }
-            Ok(_) => debug!(
-                "{} is left alone: neither a pipe nor a file",
-                path.display()
-            ),
-            Err(_) if !is_asked_for && !is_own(place.dir) => {
+            Ok(_) => debug!("{} is left alone, unless asked for", path.display()),
+            Err(_) if !is_asked_for && !is_own(parent) => {
                 debug!(
                     "{} is on a volume; nothing is made there unasked",
                     path.display()
                 );
             }
             Err(_) => {
-                warn_of_sticky(path);
                 // Anybody may write, whatever disco's umask says of files.
                 let before = umask(Mode::empty());
-                let made = make_directories(path.parent().unwrap_or(path)).and_then(|()| {
+                let made = make_directories(parent).and_then(|()| {
+                    let mode = Mode::from_bits_truncate(WRITABLE);
                     let made = match place.kind {
-                        Kind::File => make_file(path),
-                        _ => self.make_pipe(path),
+                        Kind::File => make_file(path, mode),
+                        _ => mkfifo(path, mode),
                     };
                     made.map_err(failed)
                 });
                 umask(before);
                 made?;
+                warn_of_sticky(path);
                 match place.kind {
                     Kind::File => self.files.push((path.clone(), place.role)),
-                    _ => self.hold(place).map_err(failed)?,
+                    _ => self.hold(place, true).map_err(failed)?,
                 }
             }
         }
         Ok(())
     }
 
-    fn make_pipe(&mut self, path: &Path) -> Result<(), Errno> {
-        mkfifo(path, Mode::from_bits_truncate(WRITABLE))?;
-        if let Ok(path) = CString::new(path.as_os_str().as_bytes()) {
-            self.made.push(Made {
-                identity: socket::identity(&path),
-                path,
-            });
+    /// Opens a pipe, and makes sure that nobody else reads it.
+    fn hold(&mut self, place: &Place, is_made: bool) -> Result<(), Errno> {
+        let mut flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        if is_made {
+            flags |= OFlag::O_NOFOLLOW;
         }
-        Ok(())
-    }
-
-    fn hold(&mut self, place: &Place<'_>) -> Result<(), Errno> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         let end = open(&place.path, flags, Mode::empty())?;
+        let about = fstat(&end)?;
+        if about.st_mode & libc::S_IFMT != libc::S_IFIFO {
+            // Somebody has put something else there.
+            return Err(Errno::EEXIST);
+        }
+        let path = CString::new(place.path.as_os_str().as_bytes());
+        if let (true, Ok(path)) = (is_made, path) {
+            let identity = Some((about.st_dev, about.st_ino));
+            self.made.push(Made { identity, path });
+        }
         match Flock::lock(end, FlockArg::LockExclusiveNonblock) {
             Ok(end) => {
                 debug!("reading {}", place.path.display());
-                self.pipes.push(Pipe {
-                    role: place.role,
-                    end,
-                });
+                let role = place.role;
+                self.pipes.push(Pipe { role, end });
             }
             Err(_) => warn!(
-                "{} is read by another disco, and two would tear lines apart: give each container a `disco.data_dir` of its own",
+                "{} is read by another disco, in whose log comes out what is written there from here: give each container a `disco.data_dir` of its own",
                 place.path.display()
             ),
         }
@@ -259,24 +260,39 @@ fn make_directories(dir: &Path) -> Result<(), (Errno, PathBuf)> {
 }
 
 /// A regular file stays when we go: what is in it is the container's.
-fn make_file(path: &Path) -> Result<(), Errno> {
+fn make_file(path: &Path, mode: Mode) -> Result<(), Errno> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    open(path, flags, Mode::from_bits_truncate(WRITABLE)).map(drop)
+    open(path, flags, mode).map(drop)
 }
 
-/// Whether a directory is the container's own, and not a volume that others may have as well.
+/// Whether a file is one of our standard streams, as `/dev/stderr` is: then it needs nobody to read it.
+fn is_standard(about: &Metadata) -> bool {
+    let streams = [sys::stdin(), sys::stdout(), sys::stderr()];
+    let mut streams = streams.into_iter().filter_map(|stream| fstat(stream).ok());
+    streams.any(|stream| (stream.st_dev, stream.st_ino) == (about.dev(), about.ino()))
+}
+
+/// Whether a directory, or the nearest above it that is there, is the container's own, and not a volume
+/// that others may have as well.
 fn is_own(dir: &Path) -> bool {
-    let (Ok(about), Ok(root)) = (std::fs::metadata(dir), std::fs::metadata("/")) else {
+    let mut there = dir.ancestors();
+    let about = there.find_map(|dir| Some((dir, std::fs::metadata(dir).ok()?)));
+    let (Some((dir, about)), Ok(root)) = (about, std::fs::metadata("/")) else {
         return true;
     };
     about.dev() == root.dev() || statfs(dir).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC)
 }
 
-/// In a directory such as `/tmp` the kernel keeps others from writing into a pipe that is not theirs, if
-/// they open it as a shell does (`fs.protected_fifos`, proc_sys_fs(5)).
+/// In a directory such as `/tmp` the kernel keeps others from writing into a pipe that is neither theirs
+/// nor the directory's owner's, if they open it as a shell does (`fs.protected_fifos`, proc_sys_fs(5)).
 fn warn_of_sticky(path: &Path) {
     let Some(dir) = path.parent() else { return };
-    if std::fs::metadata(dir).is_ok_and(|about| about.mode() & 0o1002 == 0o1002) {
+    let Ok(about) = std::fs::metadata(dir) else {
+        return;
+    };
+    let own = nix::unistd::geteuid();
+    // Where disco is not root there is nobody else, as a rule.
+    if about.mode() & 0o1002 == 0o1002 && own.is_root() && about.uid() != own.as_raw() {
         warn!(
             "{} is open to all and sticky: other users than disco's may be kept from writing to {}; name a directory of its own with `disco.data_dir`",
             dir.display(),
@@ -303,7 +319,9 @@ impl Init {
                 }
                 self.start_agent();
             }
-            self.finish_agent(self.service.deadline);
+            if self.finish_agent() {
+                break;
+            }
         }
         self.intake.close();
     }

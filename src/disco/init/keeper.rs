@@ -57,6 +57,8 @@ pub(super) struct Keeper {
     reads: bool,
     /// Whether it is there for that alone.
     only_reads: bool,
+    /// Whether the container comes to its end, and no rule is to be applied any more.
+    wanes: bool,
     /// What the agents have applied: number of the rule, fingerprint of the data.
     applied: Vec<(u32, u64)>,
     /// Process group of the handler at work; 0 if there is none.
@@ -73,6 +75,7 @@ impl Keeper {
             stays: false,
             reads: false,
             only_reads: false,
+            wanes: false,
             applied: Vec::new(),
             handler: 0,
         }
@@ -101,7 +104,7 @@ impl Keeper {
 
     /// Whether another agent would have rules to apply.
     fn has_rules(&self) -> bool {
-        !self.configured || self.stays
+        !self.wanes && (!self.configured || self.stays)
     }
 
     /// What there is of an agent, in the words of the status document.
@@ -121,6 +124,7 @@ impl Keeper {
     /// Has the agent come to an end: at once when it sees that we let go of it, or, if it reads logs, when
     /// nobody is left to write any.
     pub(super) fn wane(&mut self) {
+        self.wanes = true;
         self.due = None;
         if self.reads && self.link().is_some_and(|link| link::wane(link).is_ok()) {
             return;
@@ -208,6 +212,10 @@ impl Init {
         let [logs, metrics] = self.intake.descriptors();
         sys::close_all_but(&[Some(&link), stdout.as_ref(), logs, metrics]);
         log::install_panic_hook(agent::PANICKED);
+        if self.keeper.reads {
+            // Everybody else is about to be ended: until it takes that signal for itself it means nothing.
+            sys::set_ignored(libc::SIGTERM, true);
+        }
         sys::set_mask(&SignalSet::none());
         let circumstances = Circumstances {
             started: self.started,
@@ -291,42 +299,63 @@ impl Init {
         Ok(())
     }
 
-    /// Has the agent read what is left, and waits for its end, as long as it gets on and until `deadline`.
-    pub(super) fn finish_agent(&mut self, deadline: Option<Instant>) {
+    /// Has the agent read what is left, and waits for its end, as long as it gets on and until the time is
+    /// up; whoever asks to stop makes that sooner. Returns whether that is the end of it, and not of an agent
+    /// that died over it.
+    pub(super) fn finish_agent(&mut self) -> bool {
         let patience = self.settings.plan.drain.max(Duration::from_secs(1)) + GRACE;
+        let signals = OWN.or(self.settings.plan.stops());
         let start = Instant::now();
-        let deadline = deadline.map(|deadline| deadline.max(start + LEAST));
         let mut until = start + patience;
+        let mut is_asked_again = false;
         let mut is_killed = false;
         if let Some(link) = self.keeper.link() {
             // One that is gone is waited for all the same.
             let _ = link::finish(link);
         }
+        if let Some(pid) = self.keeper.pid() {
+            // A stopped one would be waited for in vain.
+            let _ = sys::kill(pid, libc::SIGCONT);
+        }
         while let Some(pid) = self.keeper.pid() {
-            if self.reap().agent.is_some() {
+            if let Some(exit) = self.reap().agent {
                 self.keeper.agent = None;
-                return;
+                return is_killed || matches!(exit, Exit::Code(code) if code != agent::PANICKED);
             }
             while let Some(message) = self.keeper.link().and_then(link::take) {
-                if message == Message::Progress {
+                if message == Message::Progress && !is_killed {
                     until = Instant::now() + patience;
                 }
             }
-            let limit = deadline.map_or(until, |deadline| deadline.min(until));
+            let least = start + LEAST;
+            let limit = match self.service.deadline {
+                _ if is_killed => until,
+                _ if is_asked_again => least,
+                Some(deadline) => deadline.max(least).min(until),
+                None => until,
+            };
             if Instant::now() >= limit && is_killed {
                 self.keeper.agent = None;
-                return;
+                return true;
             } else if Instant::now() >= limit {
-                warn!("nobody reads the log any more: what is left of the container's is lost");
+                warn!("the log of the container is not all written in time: the rest is lost");
                 is_killed = true;
                 let _ = sys::kill(pid, libc::SIGKILL);
                 until = Instant::now() + GRACE;
+                continue;
             }
-            let limit = if is_killed { until } else { limit };
-            if self.wait(&OWN, Some(limit)).is_err() {
-                return;
+            match self.wait(&signals, Some(limit)) {
+                Ok(Some(received)) if self.settings.plan.is_stop(received.number) => {
+                    is_asked_again |= self.service.stopping;
+                    if !self.service.stopping {
+                        self.ask_to_stop(None);
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => return true,
             }
         }
+        true
     }
 
     /// Takes in what the agent has said.

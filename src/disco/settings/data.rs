@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub type Rates = BTreeMap<Level, u32>;
 pub struct DataSettings {
     /// What they are written into.
     pub kind: Kind,
+    /// Whether that was said in the settings, which then count before the contract.
+    pub is_given: bool,
     /// The same for logs or metrics alone, where the contract says so.
     pub logs_kind: Option<Kind>,
     /// The same.
@@ -80,7 +82,7 @@ pub struct DataSettings {
 /// Shorter lines would be cut for no good.
 const SHORTEST_LINE: u64 = 1024;
 /// Longer ones are no lines.
-const LONGEST_LINE: u64 = 64 << 20;
+const LONGEST_LINE: u64 = 8 << 20;
 
 impl DataSettings {
     /// The path of the log.
@@ -145,13 +147,19 @@ pub(super) fn read(section: &Section<'_>) -> DataSettings {
     ];
     let paths = |text: &str| {
         let paths = text.split(':').filter(|path| !path.is_empty());
-        paths.map(absolute).collect::<Result<Vec<_>, _>>()
+        let path = |text: &str| match text.contains(['*', '?']) {
+            true => Err(format!(
+                "`{text}` looks like a pattern, which is not read as one; name the directory"
+            )),
+            false => absolute(text),
+        };
+        paths.map(path).collect::<Result<Vec<_>, _>>()
     };
     let line = |text: &str| {
         let bytes = bytes::parse(text)?;
         match usize::try_from(bytes) {
             Ok(size) if (SHORTEST_LINE..=LONGEST_LINE).contains(&bytes) => Ok(size),
-            _ => Err(format!("`{text}` is out of range; expected 1K to 64M")),
+            _ => Err(format!("`{text}` is out of range; expected 1K to 8M")),
         }
     };
     let levels = |text: &str| {
@@ -167,6 +175,7 @@ pub(super) fn read(section: &Section<'_>) -> DataSettings {
     };
     DataSettings {
         kind,
+        is_given: section.has("data"),
         logs_kind: None,
         metrics_kind: None,
         dir: section
@@ -218,8 +227,8 @@ fn rates(text: &str) -> Result<Rates, String> {
     Ok(rates)
 }
 
-/// `off`, a port, `HOST:PORT` with a host in numbers, or the path of a socket. A port alone is the
-/// loopback's: who wants the world to read says so.
+/// `off`, a port, `:PORT`, `HOST:PORT` with a host in numbers, or the path of a socket. A port alone is the
+/// loopback's; `:PORT` is every interface's, as with everybody else.
 fn listen(text: &str) -> Result<Option<Listen>, String> {
     let port = |text: &str| text.parse::<u16>().ok();
     if text == "off" {
@@ -231,9 +240,13 @@ fn listen(text: &str) -> Result<Option<Listen>, String> {
             .or_else(|| text.strip_prefix("unix:"));
         return absolute(path.unwrap_or(text)).map(|path| Some(Listen::Unix(path)));
     }
-    if let Some(port) = port(text.strip_prefix(':').unwrap_or(text)) {
-        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        return Ok(Some(Listen::Tcp((loopback, port).into())));
+    for (text, host) in [
+        (Some(text), Ipv4Addr::LOCALHOST),
+        (text.strip_prefix(':'), Ipv4Addr::UNSPECIFIED),
+    ] {
+        if let Some(port) = text.and_then(port) {
+            return Ok(Some(Listen::Tcp((host, port).into())));
+        }
     }
     let text = text
         .strip_prefix("localhost:")
@@ -241,7 +254,7 @@ fn listen(text: &str) -> Result<Option<Listen>, String> {
     match text.parse() {
         Ok(address) => Ok(Some(Listen::Tcp(address))),
         Err(_) => Err(format!(
-            "`{text}` is no address; expected `127.0.0.1:9102`, `0.0.0.0:9102`, `[::]:9102`, the path of a socket, or `off`"
+            "`{text}` is no address; expected `9102` or `127.0.0.1:9102` for the container itself, `:9102` or `[::]:9102` for others as well, the path of a socket, or `off`"
         )),
     }
 }
@@ -299,7 +312,7 @@ mod tests {
         for (text, expected) in [
             ("off", None),
             ("9102", tcp("127.0.0.1:9102")),
-            (":9102", tcp("127.0.0.1:9102")),
+            (":9102", tcp("0.0.0.0:9102")),
             ("localhost:9102", tcp("127.0.0.1:9102")),
             ("0.0.0.0:9102", tcp("0.0.0.0:9102")),
             ("[::]:9102", tcp("[::]:9102")),

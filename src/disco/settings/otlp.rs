@@ -45,7 +45,7 @@ pub(super) fn url(text: &str) -> Result<(Endpoint, String), String> {
         _ => {
             let hint = suggest::hint(text, ["off"]);
             return Err(format!(
-                "is no URL{hint}; expected one such as `http://collector:4318`"
+                "has no scheme{hint}; expected a URL such as `http://collector:4318`"
             ));
         }
     };
@@ -61,6 +61,14 @@ pub(super) fn url(text: &str) -> Result<(Endpoint, String), String> {
     Ok((endpoint, path))
 }
 
+/// A value of one of the variables, which are written as W3C Baggage is.
+#[must_use]
+pub fn decoded(value: &str) -> String {
+    percent_encoding::percent_decode_str(value)
+        .decode_utf8_lossy()
+        .into_owned()
+}
+
 /// Reads the section; `url` is `disco.otlp`, if that is set.
 pub(super) fn read(section: &Section<'_>, url: Option<(Endpoint, String)>) -> Option<OtlpSettings> {
     let mut http = http::read(section, &VARIABLES);
@@ -71,9 +79,16 @@ pub(super) fn read(section: &Section<'_>, url: Option<(Endpoint, String)>) -> Op
         // The value may be a token that lacks its name.
         _ => Err("expected `NAME=VALUE`, several with commas between".to_owned()),
     };
+    let is_own = section.has("headers");
     let headers = section.text_or_env("headers", &["OTEL_EXPORTER_OTLP_HEADERS"]);
     let headers = super::raw::split_list(&headers.unwrap_or_default());
-    let headers = headers.iter().map(|text| header(text)).collect();
+    let headers = headers.iter().map(|text| header(text));
+    let headers = headers.map(|header| match is_own {
+        true => header,
+        // As the variable is specified, and the setting is not.
+        false => header.map(|(name, Secret(value))| (name, Secret(decoded(&value)))),
+    });
+    let headers = headers.collect();
     let headers = match headers {
         Ok(headers) => headers,
         Err(message) => {
@@ -157,10 +172,10 @@ mod tests {
         );
         let from_env = checked(
             "disco.otlp=http://c",
-            &[("OTEL_EXPORTER_OTLP_HEADERS", "a=b")],
+            &[("OTEL_EXPORTER_OTLP_HEADERS", "a=Basic%20b%3D")],
         )
         .unwrap();
-        assert_eq!(from_env.otlp.unwrap().headers.len(), 1);
+        assert_eq!(from_env.otlp.unwrap().headers[0].1.0, "Basic b=");
     }
 
     #[test]

@@ -90,6 +90,27 @@ fn a30_a_volume_is_left_alone_unless_asked() {
     assert!(removed.unwrap().status.success());
     plain.assert_stdout("");
     asked.assert_stdout("logs\nmetrics\n");
+    // A volume that is the place itself is one as well, and what is in it somebody else's.
+    for (path, line) in [
+        ("/data/logs", "echo INFO x > /data/logs/app.log"),
+        ("/data/metrics", "true"),
+    ] {
+        let volume = format!("layer-cake-test-{}-{}", std::process::id(), path.len());
+        let out = Container::of(&image)
+            .option(format!("--volume={volume}:{path}"))
+            .args(["sh", "-c", &format!("{line}; ls -A {path}")])
+            .run();
+        let removed = std::process::Command::new("docker")
+            .args(["volume", "rm", &volume])
+            .output();
+        assert!(removed.unwrap().status.success());
+        assert!(
+            out.stdout.is_empty() || out.stdout == "app.log\n",
+            "{}",
+            out.stdout
+        );
+        assert!(!out.stderr.contains("INFO x"), "{}", out.stderr);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::support::{DEADLINE, Disco, Running, Sandbox, wait_for};
 use nix::sys::signal::Signal;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 
 /// A disco that follows these files of the sandbox beside a command that sleeps.
 fn following(sandbox: &Sandbox, names: &[&str], more: &str) -> Running {
@@ -167,4 +168,38 @@ fn the_end_of_a_file_may_be_the_beginning() {
         running.stderr_so_far().contains("INFO new").then_some(())
     });
     assert!(!running.stderr_so_far().contains("INFO old"));
+}
+
+#[test]
+fn a_place_that_cannot_be_kept_and_a_file_that_cannot_be_read_are_told_at_once() {
+    if !crate::support::is_root("who may read") {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    append(&sandbox, "a.log", "INFO a\n");
+    append(&sandbox, "secret.log", "INFO secret\n");
+    let secret = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(sandbox.path("secret.log"), secret).unwrap();
+    let cfg = format!(
+        "disco.tail={0}/a.log:{0}/secret.log|disco.data=off",
+        sandbox.dir().display()
+    );
+    let running = Disco::new()
+        .cfg(cfg)
+        .args(["sleep", "1000"])
+        .inside(["setpriv", "--reuid=12345", "--clear-groups"])
+        .spawn();
+    running.wait_stderr("INFO a");
+    running.wait_stderr("secret.log cannot be");
+    running.wait_stderr("have been read cannot be kept there");
+    assert!(!running.stderr_so_far().contains("INFO secret"));
+}
+
+#[test]
+fn patterns_are_refused_with_a_remedy() {
+    let out = Disco::new()
+        .cfg("disco.tail=/var/log/*.log")
+        .arg("true")
+        .run();
+    out.assert_code(78).assert_stderr_has("name the directory");
 }

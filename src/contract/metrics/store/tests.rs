@@ -69,7 +69,8 @@ fn a32_the_type_says_what_a_sample_does() {
         ("what=x 1 100\nwhat=x 2 99", "x 1"),
         ("what=x 1 100\nwhat=x 2 100", "x 2"),
         ("what=x 1 5000\nwhat=x 2", "x 2"),
-        ("what=x 1\nwhat=x 2 999", "x 1"),
+        ("what=x 1\nwhat=x 2 999", "x 2"),
+        ("what=x 1 1000\nwhat=x 2 999", "x 1"),
         ("what=x 1\nwhat=x 2 1001", "x 2"),
         ("what=x NaN", "x NaN"),
         ("what=x mtype=rate -1", "x -1"),
@@ -314,4 +315,26 @@ fn a32_names_that_clash_are_told_apart() {
         lines.sort_unstable();
         assert_eq!(found, lines, "{text}");
     }
+}
+
+#[test]
+fn a31_a_time_of_whole_seconds_is_not_older_than_a_moment_ago() {
+    let mut store = Store::default();
+    let moment = at(1000) + Duration::from_millis(500);
+    store.take(point("what=a mtype=gauge 1"), moment).unwrap();
+    store
+        .take(point("what=a mtype=gauge 2 1000"), moment)
+        .unwrap();
+    assert_eq!(samples(&mut store), ["a 2"]);
+    store
+        .take(point("what=a mtype=gauge 3 999"), moment)
+        .unwrap();
+    assert_eq!(samples(&mut store), ["a 2"], "older than one of its kind");
+    let ahead = store.take(point("what=a mtype=gauge 4 999999999"), moment);
+    assert!(
+        ahead
+            .unwrap_err()
+            .to_string()
+            .contains("more than a day ahead")
+    );
 }

@@ -4,7 +4,7 @@
 pub mod push;
 pub mod serve;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
@@ -49,16 +49,13 @@ pub fn families(known: &Known<'_>) -> Vec<Family> {
 
 /// Gives out names, each once.
 #[derive(Default)]
-struct Unique(HashMap<String, usize>);
+struct Unique(HashSet<String>);
 
 impl Unique {
     fn name(&mut self, name: String) -> String {
-        let count = self.0.entry(name.clone()).or_default();
-        *count += 1;
-        match count {
-            1 => name,
-            count => format!("{name} #{count}"),
-        }
+        let others = (2..).map(|number: u32| format!("{name} #{number}"));
+        let mut all = std::iter::once(name.clone()).chain(others);
+        all.find(|name| self.0.insert(name.clone())).unwrap_or(name)
     }
 }
 
@@ -149,7 +146,6 @@ fn of_inputs(tail: &Shared) -> Vec<Family> {
                 None => sums.push((level.label(), read(count))),
             }
         }
-        sums.retain(|(_, sum)| *sum > 0);
         let sums = sums.iter();
         sums.map(|(label, sum)| series(&[("level", label)], number(*sum)))
             .collect()

@@ -14,6 +14,7 @@ use crate::contract::metrics::model::Family;
 use crate::contract::metrics::otlp;
 use crate::disco::agent::http::{self, HttpError, Pool};
 use crate::disco::settings::OtlpSettings;
+use crate::disco::settings::otlp::decoded;
 
 /// The longest pause that a receiver may ask for.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -65,25 +66,28 @@ impl Pusher {
         mut last: oneshot::Receiver<Vec<Family>>,
     ) {
         let mut next = Instant::now() + self.settings.interval;
-        loop {
-            tokio::select! {
-                last = &mut last => {
-                    if let Ok(families) = last {
-                        self.push(&families).await;
-                    }
-                    return;
+        let families = loop {
+            let turn = async {
+                tokio::time::sleep_until(next).await;
+                next = Instant::now() + self.settings.interval;
+                let (sender, receiver) = oneshot::channel();
+                ask.send(sender).ok()?;
+                let families = receiver.await.ok()?;
+                if let Some(pause) = self.push(&families).await {
+                    next = next.max(Instant::now() + pause);
                 }
-                () = tokio::time::sleep_until(next) => {}
+                Some(())
+            };
+            // Whatever is under way, the last word goes before it.
+            tokio::select! {
+                last = &mut last => break last.ok(),
+                turn = turn => if turn.is_none() { break last.await.ok() },
             }
-            next = Instant::now() + self.settings.interval;
-            let (sender, receiver) = oneshot::channel();
-            if ask.send(sender).is_err() {
-                return;
-            }
-            let Ok(families) = receiver.await else { return };
-            if let Some(pause) = self.push(&families).await {
-                next = next.max(Instant::now() + pause);
-            }
+        };
+        if let Some(families) = families {
+            // The connection may have been given up in the middle.
+            self.pool.rotate();
+            self.push(&families).await;
         }
     }
 
@@ -165,7 +169,7 @@ fn resource(
         set("host.name", &host);
     }
     for (key, value) in pairs {
-        set(key.trim(), value.trim());
+        set(key.trim(), &decoded(value.trim()));
     }
     if let Some(name) = variable("OTEL_SERVICE_NAME").filter(|name| !name.is_empty()) {
         set("service.name", &name);
@@ -196,7 +200,7 @@ mod tests {
         let set = [
             (
                 "OTEL_RESOURCE_ATTRIBUTES",
-                "service.name=x, host.name=h,broken,deployment.environment=prod",
+                "service.name=x, host.name=a%20h,broken,deployment.environment=prod",
             ),
             ("OTEL_SERVICE_NAME", "shop"),
         ];
@@ -204,7 +208,7 @@ mod tests {
             of(&set),
             [
                 pair("deployment.environment", "prod"),
-                pair("host.name", "h"),
+                pair("host.name", "a h"),
                 pair("service.name", "shop")
             ]
         );

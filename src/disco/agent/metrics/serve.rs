@@ -1,14 +1,16 @@
 //! The endpoint that Prometheus and its like scrape: `GET /metrics` over TCP or a socket in the
 //! filesystem. One question, one answer; no other path, no other method, nothing that changes anything.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -16,7 +18,7 @@ use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -31,7 +33,11 @@ pub type Asked = oneshot::Sender<Vec<Family>>;
 
 /// How many may be connected.
 const CONNECTIONS: usize = 32;
-/// How long a client may take for its question and for the answer.
+/// A page from this size on is large.
+const LARGE: usize = 1 << 20;
+/// How long a client may take for its question.
+const QUESTION: Duration = Duration::from_secs(2);
+/// How long it may take for its question and for the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after the kernel has refused a connection for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -131,6 +137,7 @@ type Socket = Pin<Box<dyn Connection>>;
 
 async fn accept_all(door: &Door, ask: mpsc::UnboundedSender<Asked>) {
     let tickets = Arc::new(Semaphore::new(CONNECTIONS));
+    let pages = Rc::new(Pages::default());
     loop {
         // Beyond that the kernel keeps them waiting.
         let Ok(ticket) = tickets.clone().acquire_owned().await else {
@@ -144,18 +151,20 @@ async fn accept_all(door: &Door, ask: mpsc::UnboundedSender<Asked>) {
                 continue;
             }
         };
-        let ask = ask.clone();
+        let (pages, ask) = (pages.clone(), ask.clone());
         tokio::task::spawn_local(async move {
             let _ticket = ticket;
-            attend(client, &ask).await;
+            attend(client, &pages, &ask).await;
         });
     }
 }
 
 /// Answers one client.
-async fn attend(client: Socket, ask: &mpsc::UnboundedSender<Asked>) {
-    let service = service_fn(|request| answer(request, ask.clone()));
+async fn attend(client: Socket, pages: &Pages, ask: &mpsc::UnboundedSender<Asked>) {
+    let service = service_fn(|request| answer(request, pages, ask));
     let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(QUESTION)
         .keep_alive(false)
         .max_buf_size(64 << 10)
         .serve_connection(TokioIo::new(client), service);
@@ -166,9 +175,39 @@ async fn attend(client: Socket, ask: &mpsc::UnboundedSender<Asked>) {
     }
 }
 
+/// The latest page of each form. A large one that slow clients are still reading is given to others as
+/// well, so that there are never many of them.
+#[derive(Default)]
+struct Pages([RefCell<Option<(Bytes, Instant)>>; 2]);
+
+impl Pages {
+    async fn get(&self, is_open: bool, ask: &mpsc::UnboundedSender<Asked>) -> Option<Bytes> {
+        let [plain, open] = &self.0;
+        let page = if is_open { open } else { plain };
+        if let Some((text, at)) = &*page.borrow()
+            && text.len() > LARGE
+            && !text.is_unique()
+            && at.elapsed() < PATIENCE
+        {
+            return Some(text.clone());
+        }
+        let (sender, receiver) = oneshot::channel();
+        ask.send(sender).ok()?;
+        let families = receiver.await.ok()?;
+        let text = match is_open {
+            true => openmetrics::write(&families),
+            false => openmetrics::write_prometheus(&families),
+        };
+        let text = Bytes::from(text);
+        page.replace(Some((text.clone(), Instant::now())));
+        Some(text)
+    }
+}
+
 async fn answer(
     request: Request<Incoming>,
-    ask: mpsc::UnboundedSender<Asked>,
+    pages: &Pages,
+    ask: &mpsc::UnboundedSender<Asked>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path();
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -187,29 +226,21 @@ async fn answer(
             "GET /metrics is all there is\n",
         ));
     }
-    let (sender, receiver) = oneshot::channel();
-    let families = match ask.send(sender) {
-        Ok(()) => receiver.await.ok(),
-        Err(_) => None,
-    };
-    let Some(families) = families else {
+    let accepted = request.headers().get_all(ACCEPT).iter();
+    let wants_open = accepted
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("application/openmetrics-text"));
+    let Some(text) = pages.get(wants_open, ask).await else {
         return Ok(plain(
             StatusCode::SERVICE_UNAVAILABLE,
             "this container comes to its end\n",
         ));
     };
-    let accepted = request.headers().get_all(ACCEPT).iter();
-    let wants_open = accepted
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.contains("application/openmetrics-text"));
-    let (text, kind) = match wants_open {
-        true => (openmetrics::write(&families), openmetrics::CONTENT_TYPE),
-        false => (
-            openmetrics::write_prometheus(&families),
-            openmetrics::PROMETHEUS_CONTENT_TYPE,
-        ),
+    let kind = match wants_open {
+        true => openmetrics::CONTENT_TYPE,
+        false => openmetrics::PROMETHEUS_CONTENT_TYPE,
     };
-    let mut response = Response::new(Full::new(text.into()));
+    let mut response = Response::new(Full::new(text));
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -13,6 +13,7 @@ use memchr::memrchr;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
+use nix::unistd::isatty;
 
 use super::bell::Bell;
 use crate::contract::logline::Level;
@@ -41,6 +42,8 @@ struct Lane {
     buffer: Vec<u8>,
     /// Most bytes of one write.
     at_once: usize,
+    /// Whether it is a terminal that could not be opened once more: no write to it can be kept from waiting.
+    must_wait: bool,
     is_broken: bool,
 }
 
@@ -76,7 +79,10 @@ impl Output {
             form,
             clock: Clock::default(),
             lanes,
-            by_level: Level::ALL.map(|level| usize::from(has_stdout && others.contains(&level))),
+            by_level: Level::ALL.map(|level| {
+                let is_other = |other: &Level| other.plain() == level.plain();
+                usize::from(has_stdout && others.iter().any(is_other))
+            }),
             patience,
             lost: 0,
         })
@@ -109,10 +115,14 @@ impl Output {
 impl Lane {
     fn new(to: OwnedFd) -> Self {
         let is_file = fstat(&to).is_ok_and(|about| about.st_mode & libc::S_IFMT == libc::S_IFREG);
+        let terminal = sys::reopen_terminal(to.as_fd());
+        let must_wait = terminal.is_none() && isatty(&to).unwrap_or(false);
+        let to = terminal.unwrap_or(to);
         Self {
             to,
             buffer: Vec::new(),
             at_once: if is_file { BATCH } else { libc::PIPE_BUF },
+            must_wait,
             is_broken: false,
         }
     }
@@ -122,7 +132,13 @@ impl Lane {
         let (mut done, mut lost) = (0, 0);
         while let Some(rest) = self.buffer.get(done..).filter(|rest| !rest.is_empty()) {
             let piece = piece(rest, self.at_once);
-            if self.is_broken || write(self.to.as_fd(), piece, patience).is_err() {
+            let to = self.to.as_fd();
+            let is_lost = self.is_broken
+                || match self.must_wait {
+                    true => write_waiting(to, piece).is_err(),
+                    false => write(to, piece, patience).is_err(),
+                };
+            if is_lost {
                 self.is_broken = true;
                 lost = lines(rest);
                 break;
@@ -173,6 +189,18 @@ fn write(to: BorrowedFd<'_>, mut bytes: &[u8], patience: &Patience) -> Result<()
                 };
                 wait(to, &patience.bell, left);
             }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of `bytes`, and waits as long as that takes.
+fn write_waiting(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match nix::unistd::write(to, bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
             Err(error) => return Err(error),
         }
     }

@@ -70,10 +70,17 @@ impl Limits {
 
     /// Whether a line passes.
     pub(super) fn passes(&mut self, level: Level, now: Instant) -> bool {
-        let bucket = self.buckets.get_mut(level as usize);
+        let bucket = self.buckets.get_mut(level.plain() as usize);
         bucket
             .and_then(Option::as_mut)
             .is_none_or(|bucket| bucket.passes(now))
+    }
+
+    /// Counts a line that does not pass because what it goes on with did not.
+    pub(super) fn drop_one(&mut self, level: Level) {
+        if let Some(Some(bucket)) = self.buckets.get_mut(level.plain() as usize) {
+            bucket.untold += 1;
+        }
     }
 
     /// When to say what was dropped, if anything was.

@@ -4,7 +4,7 @@
 //!
 //! Invariant: what a file has given is remembered as done only once its lines are written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::unistd::read;
 use tracing::{info, warn};
@@ -30,6 +31,9 @@ use crate::contract::time::Time;
 
 /// How much is read at once.
 const CHUNK: usize = 256 << 10;
+
+/// How often each stream is read before anything else is looked after.
+const ROUNDS: usize = 16;
 
 /// After so long a silence what stands in a pipe without a line break is a line. Sooner only if nobody
 /// has the pipe open any more.
@@ -100,8 +104,8 @@ pub(super) struct Reader {
     bell: Bell,
     pipes: Vec<Pipe>,
     files: Option<Files>,
-    /// Roles by the path under which files are known.
-    roles: Vec<(PathBuf, Role)>,
+    /// What is followed, and what its lines are.
+    roots: Vec<(PathBuf, Role)>,
     streams: HashMap<usize, Stream>,
     sink: Sink,
     line: usize,
@@ -113,7 +117,7 @@ impl Reader {
     pub(super) fn new(
         pipes: Vec<(OwnedFd, Role, PathBuf)>,
         files: Option<Files>,
-        roles: Vec<(PathBuf, Role)>,
+        roots: Vec<(PathBuf, Role)>,
         (output, limits): (Output, Limits),
         (shared, bell): (Arc<Shared>, Bell),
         line: usize,
@@ -137,7 +141,7 @@ impl Reader {
             bell,
             pipes: Vec::new(),
             files,
-            roles,
+            roots,
             streams: HashMap::new(),
             sink,
             line,
@@ -147,7 +151,7 @@ impl Reader {
             // A pipe without a writer would be ready for ever, so that only news is of interest.
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
             reader.epoll.add(&end, EpollEvent::new(flags, mark))?;
-            let stream = reader.stream(role, &path, false);
+            let stream = reader.stream(role, &path);
             reader.pipes.push(Pipe {
                 end,
                 stream,
@@ -158,8 +162,8 @@ impl Reader {
         Ok(reader)
     }
 
-    fn stream(&self, role: Role, path: &Path, is_file: bool) -> Stream {
-        let shown = path.display().to_string();
+    /// A new stream, which counts under the path in the settings: there may be any number of files.
+    fn stream(&self, role: Role, root: &Path) -> Stream {
         let limit = match role {
             Role::Logs => self.line,
             // The parser has the last word on what is too long.
@@ -172,66 +176,98 @@ impl Reader {
             time: None,
             is_dropped: false,
             parser: Parser::default(),
-            counts: self.sink.shared.counts(&shown, role),
-            file: is_file.then_some(shown),
+            counts: self.sink.shared.counts(&root.display().to_string(), role),
+            file: None,
         }
     }
 
-    /// Reads until the bell rings and nothing is left.
+    /// Reads until the bell rings, and then what was there when it did.
     pub(super) fn run(mut self) {
         let mut buffer = vec![0; CHUNK];
-        if let Some(files) = &mut self.files {
-            files.look();
-        }
+        self.look();
         loop {
-            let is_last = self.bell.rings();
-            if is_last {
-                self.get_ready();
-            }
-            if !self.read_all(&mut buffer) {
-                return;
-            }
-            if is_last {
+            if self.bell.rings() {
+                self.read_last(&mut buffer);
                 return self.finish();
             }
-            self.wait();
+            let Some(has_more) = self.read_some(&mut buffer) else {
+                return;
+            };
+            self.wait(has_more);
         }
     }
 
-    /// Everything may have something left.
-    fn get_ready(&mut self) {
-        for pipe in &mut self.pipes {
-            pipe.is_ready = true;
-        }
-        if let Some(files) = &mut self.files {
-            files.look();
-        }
-    }
-
-    /// Reads all there is, each stream in its turn. Returns false if nothing is to be read at all.
-    fn read_all(&mut self, buffer: &mut [u8]) -> bool {
-        loop {
-            let is_any_ready = self.pipes.iter().any(|pipe| pipe.is_ready);
-            if is_any_ready && !self.sink.shared.claim() {
-                return false;
-            }
-            let mut has_more = false;
-            for index in 0..self.pipes.len() {
-                has_more |= self.read_pipe(index, buffer);
-            }
-            has_more |= self.read_files(buffer);
-            if !has_more {
+    /// Reads for a while, each stream in its turn. Returns whether there may be more; `None` if nothing is
+    /// to be read at all.
+    fn read_some(&mut self, buffer: &mut [u8]) -> Option<bool> {
+        for _ in 0..ROUNDS {
+            if !self.read_round(buffer)? {
                 self.sink.output.flush();
-                return true;
+                return Some(false);
             }
+        }
+        // Whoever else wants something has waited long enough.
+        Some(true)
+    }
+
+    /// Reads once from each stream that is ready. Returns whether there may be more; `None` as above.
+    fn read_round(&mut self, buffer: &mut [u8]) -> Option<bool> {
+        let is_any_ready = self.pipes.iter().any(|pipe| pipe.is_ready);
+        if is_any_ready && !self.sink.shared.claim() {
+            return None;
+        }
+        let mut has_more = false;
+        for index in 0..self.pipes.len() {
+            has_more |= self.read_pipe(index, buffer) > 0;
+        }
+        has_more |= self.read_file(buffer).is_some();
+        self.sink
+            .shared
+            .progress
+            .fetch_add(u64::from(has_more), Ordering::Relaxed);
+        Some(has_more)
+    }
+
+    /// Reads what is there now. Whoever goes on writing is not of this container, and would keep us for
+    /// ever: a pipe gives no more than it can hold, a file nothing beyond the end that it has once had.
+    fn read_last(&mut self, buffer: &mut [u8]) {
+        if !self.sink.shared.claim() {
+            return;
+        }
+        for index in 0..self.pipes.len() {
+            let mut left = self.pipes.get_mut(index).map_or(0, |pipe| {
+                pipe.is_ready = true;
+                let size = fcntl(&pipe.end, FcntlArg::F_GETPIPE_SZ).unwrap_or(0);
+                usize::try_from(size).unwrap_or(0).max(1)
+            });
+            while left > 0 {
+                match self.read_pipe(index, buffer) {
+                    0 => break,
+                    size => left = left.saturating_sub(size),
+                }
+                self.sink.shared.progress.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.look();
+        let (mut ended, mut in_a_row) = (HashSet::new(), 0);
+        while let Some((stream, is_end)) = self.read_file(buffer) {
             self.sink.shared.progress.fetch_add(1, Ordering::Relaxed);
+            // Streams take turns: so many in a row that had come to their end are all there are.
+            in_a_row = if is_end && !ended.insert(stream) {
+                in_a_row + 1
+            } else {
+                0
+            };
+            if in_a_row > ended.len() {
+                break;
+            }
         }
     }
 
-    /// Reads once. Returns whether there may be more.
-    fn read_pipe(&mut self, index: usize, buffer: &mut [u8]) -> bool {
+    /// Reads once. Returns how much that was; 0 if there is no more.
+    fn read_pipe(&mut self, index: usize, buffer: &mut [u8]) -> usize {
         let Some(pipe) = self.pipes.get_mut(index).filter(|pipe| pipe.is_ready) else {
-            return false;
+            return 0;
         };
         let now = Now::get();
         match read(&pipe.end, buffer) {
@@ -253,33 +289,35 @@ impl Reader {
                     self.sink.give_up_some(&mut pipe.stream, now);
                     self.held += pipe.stream.lines.held();
                 }
-                return true;
+                return size;
             }
-            Err(Errno::EINTR) => return true,
+            // As if it had been little.
+            Err(Errno::EINTR) => return 1,
             Err(_) => {
                 pipe.is_ready = false;
                 pipe.quiet_at = pipe.stream.is_pending().then(|| now.instant + QUIET);
             }
         }
-        false
+        0
     }
 
-    /// Reads a piece of one file, writes its lines, and remembers how far that was.
-    fn read_files(&mut self, buffer: &mut [u8]) -> bool {
-        let Some(piece) = self.files.as_mut().and_then(|files| files.read(buffer)) else {
-            return false;
-        };
+    /// Reads a piece of one file, writes its lines, and remembers how far that was. Returns which, and
+    /// whether it came to its end.
+    fn read_file(&mut self, buffer: &mut [u8]) -> Option<(usize, bool)> {
+        let files = self.files.as_mut()?;
+        let piece = files.read(buffer)?;
         let now = Now::get();
-        if !self.streams.contains_key(&piece.stream)
-            && let Some(files) = &self.files
-        {
-            let path = files.name(piece.stream).to_owned();
-            let stream = self.stream(self.role(&path), &path, true);
+        let path = files.name(piece.stream).to_owned();
+        if !self.streams.contains_key(&piece.stream) {
+            let (root, role) = self.root(&path);
+            let stream = self.stream(role, &root);
             self.streams.insert(piece.stream, stream);
         }
-        let Some(stream) = self.streams.get_mut(&piece.stream) else {
-            return true;
-        };
+        let stream = self.streams.get_mut(&piece.stream)?;
+        // A file may get another name.
+        if !path.as_os_str().is_empty() && stream.file.as_deref() != path.to_str() {
+            stream.file = Some(path.display().to_string());
+        }
         let before = stream.lines.held();
         self.sink
             .feed(stream, buffer.get(..piece.size).unwrap_or_default(), now);
@@ -300,22 +338,34 @@ impl Reader {
                 self.streams.remove(&piece.stream);
             }
         }
-        true
+        Some((piece.stream, piece.ended || piece.size < buffer.len()))
     }
 
-    fn role(&self, path: &Path) -> Role {
-        let mut roles = self.roles.iter();
-        let found = roles.find(|(known, _)| path.starts_with(known));
-        found.map_or(Role::Logs, |(_, role)| *role)
+    /// What a file belongs to: the path in the settings, and what that is.
+    fn root(&self, path: &Path) -> (PathBuf, Role) {
+        let mut roots = self.roots.iter();
+        let found = roots.find(|(root, _)| path.starts_with(root)).cloned();
+        found.unwrap_or_else(|| (path.to_owned(), Role::Logs))
     }
 
-    /// Waits until there is something to be read, or to be done.
-    fn wait(&mut self) {
+    /// Takes in what has happened to files, and tells what is wrong with them.
+    fn look(&mut self) {
+        if let Some(files) = &mut self.files {
+            files.look();
+            for problem in files.problems() {
+                warn!("{problem}");
+            }
+        }
+    }
+
+    /// Waits until there is something to be read, or to be done; not at all if there is.
+    fn wait(&mut self, has_more: bool) {
         let instant = Instant::now();
         let quiet = self.pipes.iter().filter_map(|pipe| pipe.quiet_at).min();
         let due = self.files.as_ref().and_then(Files::due);
         let limits = self.sink.limits.due(instant);
         let until = [quiet, due, limits].into_iter().flatten().min();
+        let until = if has_more { Some(instant) } else { until };
         let timeout = until.map_or(EpollTimeout::NONE, |until| {
             let left = until.saturating_duration_since(instant);
             // Not a millisecond early, which would be a turn for nothing.
@@ -339,11 +389,8 @@ impl Reader {
                 }
             }
         }
-        if is_look_due && let Some(files) = &mut self.files {
-            files.look();
-            for problem in files.problems() {
-                warn!("{problem}");
-            }
+        if is_look_due {
+            self.look();
         }
         for pipe in &mut self.pipes {
             if !pipe.is_ready && pipe.quiet_at.is_some_and(|at| at <= now.instant) {
@@ -442,6 +489,11 @@ impl Sink {
                 Role::Logs => {
                     let goes_on = part == Part::Rest || logline::is_continuation(line);
                     let message = if goes_on {
+                        if *is_dropped {
+                            limits.drop_one(*level);
+                        } else if part == Part::Start {
+                            *is_dropped = !limits.passes(*level, now.instant);
+                        }
                         line
                     } else {
                         let line = logline::parse(line);

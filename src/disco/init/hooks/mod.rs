@@ -353,6 +353,7 @@ impl Init {
         });
         if cleared.spared_ended {
             self.keeper.is_lost();
+            self.intake.arm();
         }
         if let Some(deadline) = cleared.asked {
             service.stopping = true;

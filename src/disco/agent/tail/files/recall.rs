@@ -129,9 +129,13 @@ impl Files {
         // With none left, the last one known says at least what is not new.
         if !records.is_empty() {
             let was_open = name.state.is_open();
-            name.state.save(&records);
+            let saved = name.state.save(&records);
+            let place = name.path.clone();
             if !was_open && name.state.is_open() {
                 self.states.push_back(index);
+            }
+            if let Err(error) = saved {
+                self.tell_forgetful(&place, &error);
             }
         }
         // Each file that is followed has a descriptor of its own already.

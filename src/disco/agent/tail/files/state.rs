@@ -104,7 +104,10 @@ impl State {
             open(&self.path, false).and_then(|file| file.take(1 << 16).read_to_string(&mut text));
         match result {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => debug!("{} cannot be read: {error}", self.path.display()),
+            Err(error) => {
+                debug!("{} cannot be read: {error}", self.path.display());
+                return None;
+            }
             Ok(_) => {}
         }
         let records = parse(&text);
@@ -115,10 +118,13 @@ impl State {
     }
 
     /// Keeps these places, if they are not those kept already.
-    pub(super) fn save(&mut self, records: &[Record]) {
+    ///
+    /// # Errors
+    /// Why not, the first time.
+    pub(super) fn save(&mut self, records: &[Record]) -> io::Result<()> {
         let text = format(records);
         if self.is_refused || text == self.written {
-            return;
+            return Ok(());
         }
         let result = match self.file.take() {
             Some(file) => Ok(file),
@@ -141,10 +147,11 @@ impl State {
                 self.is_refused =
                     !passes.contains(&error.kind()) && !is_short.contains(&error.raw_os_error());
                 if !std::mem::replace(&mut self.is_told, true) {
-                    debug!("{} cannot be written: {error}", self.path.display());
+                    return Err(error);
                 }
             }
         }
+        Ok(())
     }
 
     /// Whether it holds a descriptor.
@@ -235,7 +242,8 @@ mod tests {
         }] {
             link(&target, &at).unwrap();
             state.is_refused = false;
-            state.save(&[]);
+            // Told the first time only.
+            drop(state.save(&[]));
             assert!(state.is_refused);
             assert_eq!(std::fs::read(&target).unwrap(), b"precious");
             std::fs::remove_file(&at).unwrap();

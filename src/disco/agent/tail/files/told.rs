@@ -23,7 +23,7 @@ impl Files {
     pub(super) fn tell_unwatched(&mut self, path: &Path, errno: Errno) {
         let remedy = match errno {
             Errno::ENOSPC => "; raise the sysctl `fs.inotify.max_user_watches`",
-            Errno::EACCES => "; let its user read the directory",
+            Errno::EACCES => "; let the user that disco runs as read the directory",
             _ => "",
         };
         self.tell(format!(
@@ -48,12 +48,22 @@ impl Files {
                 self.is_short = true;
                 "; raise the sysctl `fs.file-max`"
             }
-            Some(Errno::EACCES) => "; let its user read it",
+            Some(Errno::EACCES) => "; let the user that disco runs as read it",
             _ => "",
         };
         self.tell(format!(
             "{} cannot be {what}: {error}{remedy}",
             path.display()
+        ));
+    }
+
+    /// Once for a directory, in which all files fare alike.
+    pub(super) fn tell_forgetful(&mut self, path: &Path, error: &io::Error) {
+        let dir = path.parent().unwrap_or(path);
+        self.tell(format!(
+            "how far files in {} have been read cannot be kept there, so that the next start reads them from the \
+             beginning: {error}; let the user that disco runs as write to the directory, or set `disco.tail_from=end`",
+            dir.display()
         ));
     }
 
