@@ -286,8 +286,12 @@ impl Settings {
     #[must_use]
     pub fn conflict(&self) -> Option<Problem> {
         let key = self.must_stay().filter(|_| self.mode == Mode::Exec)?;
+        let option = match self.plan.must_stay() {
+            Some(_) => " or the option of that name",
+            None => "",
+        };
         let message = format!(
-            "`exec` leaves nobody to honour `disco.{key}` or the option of that name; expected `supervise` or `auto`"
+            "`exec` leaves nobody to honour `disco.{key}`{option}; expected `supervise` or `auto`"
         );
         Some(Problem::new(message).at_key("disco.mode"))
     }
