@@ -331,8 +331,7 @@ impl Init {
     /// Ends what the command and hooks leave behind.
     pub(super) fn drain(&mut self) {
         // Who is left may write more than a pipe holds, and must not wait for ever for a reader.
-        let has_others = self.keeper.is_idle() && sys::has_children();
-        if self.intake.is_any() && has_others {
+        if self.intake.is_any() && self.keeper.is_idle() && sys::has_children() {
             self.start_agent();
         }
         let spared = self.keeper.spared().unwrap_or(0);
