@@ -14,9 +14,25 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// The sample of the seed (A-31), verbatim.
+pub(crate) const SAMPLE: &str = "
+{
+host: dfs1
+what: diskspace
+mountpoint: srv/node/dfs10
+unit: B
+type: used
+metric_type: gauge
+}
+meta: {
+agent: diamond,
+processed_by: statsd2
+}
+";
+
 /// Settings with pipes in the sandbox, and a disco with them that runs this line of a shell, in which
-/// `$L` is the log.
-fn with(sandbox: &Sandbox, more: &str, line: &str) -> Disco {
+/// `$L` is the log and `$M` takes metrics.
+pub(crate) fn with(sandbox: &Sandbox, more: &str, line: &str) -> Disco {
     let dir = sandbox.dir().display();
     Disco::new()
         .cfg(format!(

@@ -3,40 +3,12 @@
 
 mod push;
 
+use crate::data::{SAMPLE, with};
 use crate::support::{DEADLINE, Disco, Response, Running, Sandbox, proc, request, wait_for};
 use nix::sys::signal::Signal;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-
-/// The sample of the seed (A-31), verbatim.
-const SAMPLE: &str = "
-{
-host: dfs1
-what: diskspace
-mountpoint: srv/node/dfs10
-unit: B
-type: used
-metric_type: gauge
-}
-meta: {
-agent: diamond,
-processed_by: statsd2
-}
-";
-
-/// Settings with pipes in the sandbox, and a disco with them that runs this line of a shell, in which
-/// `$M` takes metrics.
-fn with(sandbox: &Sandbox, more: &str, line: &str) -> Disco {
-    let dir = sandbox.dir().display();
-    Disco::new()
-        .cfg(format!(
-            "disco.data_dir={dir}/data|disco.status={dir}/s{more}"
-        ))
-        .env("L", sandbox.path("data/logs"))
-        .env("M", sandbox.path("data/metrics/2.0"))
-        .args(["sh", "-c", line])
-}
 
 /// What `--metrics` prints; nothing while there is no socket yet.
 #[track_caller]

@@ -1,22 +1,7 @@
 //! Logs and metrics of real containers, with the disco that ships.
 
+use super::SAMPLE;
 use crate::support::{Container, DEADLINE, Image, dist_bin};
-
-/// The sample of the seed, as a shell writes it.
-const SAMPLE: &str = "echo '
-{
-host: dfs1
-what: diskspace
-mountpoint: srv/node/dfs10
-unit: B
-type: used
-metric_type: gauge
-}
-meta: {
-agent: diamond,
-processed_by: statsd2
-}
-' >> /data/metrics/2.0";
 
 fn image() -> Image {
     Image::busybox()
@@ -58,7 +43,7 @@ fn a33_the_line_of_the_seed_is_in_the_log_of_the_container() {
 fn a31_the_metrics_of_the_seed_are_told_from_inside() {
     let image = image();
     let line = format!(
-        "{SAMPLE}; echo 'what=requests mtype=count unit=Req 3' > /data/metrics/2.0; echo INFO up > /data/logs; exec sleep 1000"
+        "echo '{SAMPLE}' >> /data/metrics/2.0; echo 'what=requests mtype=count unit=Req 3' > /data/metrics/2.0; echo INFO up > /data/logs; exec sleep 1000"
     );
     let container = Container::of(&image).args(["sh", "-c", &line]).start();
     container.wait_logs("INFO up");

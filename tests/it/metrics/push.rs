@@ -1,6 +1,6 @@
 //! Metrics pushed to an OpenTelemetry receiver, one that a test plays.
 
-use super::with;
+use crate::data::with;
 use crate::support::{DEADLINE, Sandbox, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;

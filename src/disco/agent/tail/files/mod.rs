@@ -7,8 +7,8 @@
 //!
 //! The caller may be away for minutes. So events are no more than hints: what has become of the
 //! files is found out by looking at them, and only who had a name for a while in between is learnt
-//! from the events themselves ([`moves`]). Watches are set before anything is looked at. Whatever is
-//! found by its name is looked at again afterwards, by listing ([`Files::gather`]) or by event, until
+//! from the events themselves (`moves`). Watches are set before anything is looked at. Whatever is
+//! found by its name is looked at again afterwards, by listing (`gather`) or by event, until
 //! nothing has been renamed in between.
 //!
 //! This file has the interface, what is known of names and streams, and no decision about them: those
