@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::support::{Container, Disco, Image, Sandbox, dist_bin, is_root};
+use crate::support::{Container, Disco, Image, NOTHING_OF_THE_HOST, Sandbox, dist_bin, is_root};
 
 /// A directory with this contract, and a disco in it.
 fn with(contract: &str) -> (Sandbox, Disco) {
@@ -831,6 +831,7 @@ fn a42_a_remount_keeps_what_else_is_said_and_touches_no_other_namespace() {
     let script = format!("{mount}; unshare --pid --fork \"$@\"; touch {dest}/x && echo still mine");
     Disco::new()
         .bin("unshare")
+        .cfg(NOTHING_OF_THE_HOST)
         .cwd(sandbox.dir())
         .args(["--mount", "sh", "-c", &script, "sh"])
         .arg(crate::support::disco_bin())

@@ -2,7 +2,7 @@
 //! Numbers are those of the conformance list of PID 1.
 
 use crate::restart::Restarting;
-use crate::support::{DEADLINE, Sandbox, Terminal, disco_bin, wait_for};
+use crate::support::{DEADLINE, NOTHING_OF_THE_HOST, Sandbox, Terminal, disco_bin, wait_for};
 
 fn disco(environment: &[&str], words: &[&str]) -> Terminal {
     let program = disco_bin().to_str().unwrap();
@@ -220,7 +220,9 @@ fn p30_as_pid_1_a_stop_by_key_stops_nothing_for_good() {
     let script = "echo ready; while read x; do echo got $x; done";
     let disco = disco_bin().to_str().unwrap();
     // In the same process group as unshare, whose terminal it is to give.
-    let mut terminal = Terminal::run([&unshare[..], &[disco, "sh", "-c", script]].concat());
+    let cfg = format!("DISCO_CFG={NOTHING_OF_THE_HOST}");
+    let env = ["/usr/bin/env", &cfg];
+    let mut terminal = Terminal::run([&env, &unshare[..], &[disco, "sh", "-c", script]].concat());
     terminal.wait_screen("ready");
     terminal.type_in("\u{1a}");
     terminal.type_in("line\n");

@@ -35,6 +35,9 @@ pub(crate) use sandbox::Sandbox;
 pub(crate) use terminal::Terminal;
 pub(crate) use tls::Pki;
 
+/// Settings of a PID 1 in whose namespace the host's directories are: it makes nothing in them.
+pub(crate) const NOTHING_OF_THE_HOST: &str = "disco.status=off|disco.data=off";
+
 /// How long anything may take that is expected to happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
