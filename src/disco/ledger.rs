@@ -1,13 +1,14 @@
 //! What disco counts of itself across its processes: init counts restarts and orphans, the agent what
 //! rules did, and whoever shows metrics reads all of it. The numbers outlive an agent that dies.
 //!
-//! Counting costs an addition. Without [`open`], as under the name of another init, it does nothing.
+//! Counting costs an addition. There is nobody to share with before the first agent, and most containers
+//! never have one: until then the numbers are init's own.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::sys;
+use crate::sys::{self, Numbers, ROOM};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,15 +29,27 @@ pub enum Count {
     HandlerTime,
 }
 
-static NUMBERS: OnceLock<&'static [AtomicU64; 64]> = OnceLock::new();
+/// Those that children have in common with us, once there are any.
+static SHARED: OnceLock<&'static Numbers> = OnceLock::new();
+/// Those of a process without.
+static OWN: Numbers = [const { AtomicU64::new(0) }; ROOM];
 
-/// Begins to count. To be called before anything is forked that counts with us.
-pub fn open() {
-    NUMBERS.get_or_init(sys::share);
+/// Has every child that is forked from here on count with us. Takes no memory of the allocator's.
+pub fn share() {
+    SHARED.get_or_init(|| {
+        let Some(shared) = sys::share() else {
+            // Each its own, then.
+            return &OWN;
+        };
+        for (to, from) in shared.iter().zip(&OWN) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        shared
+    });
 }
 
 fn number(what: Count) -> Option<&'static AtomicU64> {
-    NUMBERS.get()?.get(what as usize)
+    SHARED.get().copied().unwrap_or(&OWN).get(what as usize)
 }
 
 /// Counts.

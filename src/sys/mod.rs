@@ -30,7 +30,7 @@ pub use process::{
     own_pid, parent_pid, reap, set_apart, set_parent_death, set_subreaper,
 };
 pub use restraint::restrain;
-pub use shared::share;
+pub use shared::{Numbers, ROOM, share};
 pub use signal::{
     Received, SignalSet, TERMINAL_STOPS, hold, ignore_terminal_stops, is_ignored, is_pending, kill,
     kill_held, queue, set_ignored, set_mask, stop_as_job, wait_signal,

@@ -158,6 +158,7 @@ impl Init {
         self.keeper.due = None;
         self.keeper.reads = self.intake.is_any();
         self.keeper.only_reads = !self.keeper.has_rules();
+        ledger::share();
         // What is shared with the agent is its to hear of from here on.
         self.intake.disarm();
         let started = link::pair().and_then(|(own, theirs)| {

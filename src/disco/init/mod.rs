@@ -182,7 +182,6 @@ pub fn run(
     init.tie(wants_agent || supervises_anyway || init.duties.startup.is_some());
     init.keeper.configured = !wants_agent;
     if supervises_anyway {
-        ledger::open();
         init.intake = Intake::open(&init.settings, is_pid_1);
         init.intake.arm();
     }
