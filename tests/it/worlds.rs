@@ -3,7 +3,9 @@
 //! list of PID 1.
 
 use crate::roles;
-use crate::support::{DEADLINE, Disco, Sandbox, disco_bin, is_root, proc, wait_for};
+use crate::support::{
+    DEADLINE, Disco, NOTHING_OF_THE_HOST, Sandbox, disco_bin, is_root, proc, wait_for,
+};
 use layer_cake::sys;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -65,8 +67,12 @@ fn p11_a_bare_world_is_enough() {
     assert_works("no /proc", &Disco::new().pid1().prepared(NO_PROC));
     let few = ["prlimit", "--nofile=8:8"];
     assert_works("8 descriptors", &Disco::new().pid1().inside(few));
-    let bare = ["env", "-i"];
-    assert_works("no environment", &Disco::new().pid1().inside(bare));
+    let settings = format!("DISCO_CFG={NOTHING_OF_THE_HOST}");
+    let bare = ["env", "-i", &settings];
+    assert_works(
+        "no environment but the settings",
+        &Disco::new().pid1().inside(bare),
+    );
     if is_root("a user that nobody knows") {
         let sandbox = Sandbox::new();
         let disco = Disco::new().bin(public(&sandbox)).pid1();
