@@ -2,7 +2,7 @@
 //! that runs is asked over its status socket; the endpoint of `disco.metrics` need not be on.
 
 use std::io::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 use tracing::error;
@@ -37,8 +37,7 @@ fn text(document: &Value) -> String {
     }
     let uptime = document["uptime"].as_f64().unwrap_or_default();
     let uptime = Duration::try_from_secs_f64(uptime).unwrap_or_default();
-    let now = SystemTime::now();
-    let start = now.checked_sub(uptime).unwrap_or(now);
+    let start = numbers::ago(uptime);
     let is_configured = document["configured"] == true;
     openmetrics::write(&numbers::families(
         &Numbers::of_document(document),

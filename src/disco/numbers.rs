@@ -62,7 +62,14 @@ impl Numbers {
     }
 }
 
-/// A family without a unit.
+/// The time so long ago, or now if there was none.
+#[must_use]
+pub fn ago(time: Duration) -> SystemTime {
+    let now = SystemTime::now();
+    now.checked_sub(time).unwrap_or(now)
+}
+
+/// A family; its unit is that in which the name ends.
 #[must_use]
 pub fn family(name: &str, kind: Kind, help: &str, samples: Vec<Series>) -> Family {
     let unit = ["seconds", "bytes"]

@@ -420,7 +420,12 @@ fn nobody_is_asked_twice_to_wait_for_the_log() {
     let begin = std::time::Instant::now();
     for _ in 0..2 {
         kill(init, Signal::SIGTERM).unwrap();
-        std::thread::sleep(Duration::from_millis(50));
+        // One that waits still would be the same as the next.
+        wait_for("the signal to be taken", DEADLINE, || {
+            let pending = proc::status(init, "ShdPnd").unwrap_or_default();
+            let pending = u64::from_str_radix(&pending, 16).unwrap_or(0);
+            (pending & 1 << (Signal::SIGTERM as i32 - 1) == 0).then_some(())
+        });
     }
     let code = wait_for("the end", DEADLINE, || child.try_wait().unwrap());
     assert_eq!(code.code(), Some(7));

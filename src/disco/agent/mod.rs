@@ -21,7 +21,7 @@ pub mod waiting;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::Interest;
@@ -43,6 +43,7 @@ use self::waiting::Reminder;
 use super::layers::{self, Layers};
 use super::link::{self, Message, Stays, Word};
 use super::log;
+use super::numbers;
 use super::settings::{Mode, Settings};
 use crate::contract::exit;
 use crate::contract::metrics::model::Family;
@@ -198,7 +199,7 @@ impl<'a> Agent<'a> {
         let deadline = settings.deadline.filter(|_| !circumstances.resumed);
         let started = circumstances.started;
         let inputs = std::mem::take(&mut circumstances.inputs);
-        let tail = match inputs.are_none() && !serves(settings) {
+        let tail = match inputs.are_none() && !settings.serves_metrics() {
             true => None,
             false => Some(Tail::start(settings, &inputs, circumstances.stdout.take())?),
         };
@@ -207,8 +208,7 @@ impl<'a> Agent<'a> {
             tokio::task::spawn_local(metrics::serve::serve(listen.clone(), visitors.asked()));
         }
         let pusher = settings.otlp.as_ref().map(|otlp| {
-            let now = SystemTime::now();
-            let start = now.checked_sub(started.elapsed()).unwrap_or(now);
+            let start = numbers::ago(started.elapsed());
             let pusher = Pusher::new(otlp, start, &circumstances.command);
             let (last, is_last) = oneshot::channel();
             let task = tokio::task::spawn_local(pusher.run(visitors.asked(), is_last));
@@ -420,7 +420,8 @@ impl<'a> Agent<'a> {
         info!("Container Configured");
         let stays = if self.engine.watches() && self.settings.mode != Mode::Exec {
             Stays::ToWatch
-        } else if self.tail.as_ref().is_some_and(Tail::is_needed) || serves(self.settings) {
+        } else if self.tail.as_ref().is_some_and(Tail::is_needed) || self.settings.serves_metrics()
+        {
             Stays::ToRead
         } else {
             Stays::No
@@ -647,11 +648,6 @@ async fn next_word(link: &UnixDatagram) -> Word {
             Err(_) => return Word::End,
         }
     }
-}
-
-/// Whether metrics are shown or sent, for which somebody has to be there.
-fn serves(settings: &Settings) -> bool {
-    settings.data.listen.is_some() || settings.otlp.is_some()
 }
 
 fn limit(fail_limit: u32) -> String {

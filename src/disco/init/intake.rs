@@ -73,7 +73,7 @@ impl Intake {
     pub(super) fn open(settings: &Settings, is_pid_1: bool) -> Self {
         let data = &settings.data;
         let mut intake = Self {
-            is_always: data.listen.is_some() || settings.otlp.is_some(),
+            is_always: settings.serves_metrics(),
             ..Self::default()
         };
         let places = [

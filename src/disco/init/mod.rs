@@ -15,7 +15,8 @@
 //! [`plan`] says how the command is to be treated; `supervise` does so, `jobs` as far as a
 //! terminal is concerned; `hooks` runs what comes before and after the command, `relay` holds its
 //! output to the contract; `keeper` looks after the agent, [`leftovers`] after what remains at the
-//! end; `intake` holds what logs and metrics are written into; `door` answers whoever asks how it is, `ready` knows whether the command is ready.
+//! end; `intake` holds what logs and metrics are written into; `door` answers whoever asks how it is,
+//! `ready` knows whether the command is ready.
 
 pub mod command;
 pub mod context;

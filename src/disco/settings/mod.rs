@@ -282,6 +282,12 @@ impl Settings {
         self.must_stay().is_some() || has_place || self.data.asked_by_contract().is_some()
     }
 
+    /// Whether metrics are shown or sent, for which somebody has to be there.
+    #[must_use]
+    pub fn serves_metrics(&self) -> bool {
+        self.data.listen.is_some() || self.otlp.is_some()
+    }
+
     /// What cannot be had together.
     #[must_use]
     pub fn conflict(&self) -> Option<Problem> {

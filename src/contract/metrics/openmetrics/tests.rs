@@ -1,3 +1,5 @@
+//! What is written, held to a checker of the format.
+
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 

@@ -1,3 +1,5 @@
+//! Requests as the protocol has them in JSON.
+
 use super::*;
 
 fn at(seconds: u64) -> SystemTime {

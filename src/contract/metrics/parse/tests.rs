@@ -1,3 +1,5 @@
+//! The grammar, its limits, and whatever bytes there may be.
+
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! What is kept of points, within which limits, and under which names it comes out.
+
 use super::*;
 use crate::contract::metrics::openmetrics;
 use crate::contract::metrics::parse::{Item, Parser};

@@ -35,14 +35,13 @@ pub struct Known<'a> {
 /// All families, disco's own first.
 #[must_use]
 pub fn families(known: &Known<'_>) -> Vec<Family> {
-    let now = SystemTime::now();
-    let start = now.checked_sub(known.started.elapsed()).unwrap_or(now);
+    let start = numbers::ago(known.started.elapsed());
     let mut all = numbers::families(&Numbers::read(), start, known.is_configured);
     all.extend(of_rules(known.engine, known.history));
     all.extend(of_sources(known.sources));
     if let Some(tail) = known.tail {
         all.extend(of_inputs(tail));
-        all.extend(tail.store().families(now));
+        all.extend(tail.store().families(SystemTime::now()));
     }
     all
 }

@@ -3,10 +3,11 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::ffi::CString;
 use std::fmt;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::socket::SockType;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -27,6 +29,7 @@ use tracing::{debug, info, warn};
 use crate::contract::metrics::model::Family;
 use crate::contract::metrics::openmetrics;
 use crate::disco::settings::data::Listen;
+use crate::sys::socket;
 
 /// Somebody who wants to know, and how to tell.
 pub type Asked = oneshot::Sender<Vec<Family>>;
@@ -77,7 +80,7 @@ impl fmt::Display for Door {
                 Ok(address) => write!(f, "http://{address}/metrics"),
                 Err(error) => write!(f, "{error}"),
             },
-            Self::Unix(_, file) => write!(f, "unix:{}", file.0.display()),
+            Self::Unix(_, file) => write!(f, "unix:{}", file.0.to_string_lossy()),
         }
     }
 }
@@ -102,32 +105,25 @@ pub async fn serve(listen: Listen, ask: mpsc::UnboundedSender<Asked>) {
 }
 
 /// A socket's file, taken away in the end unless it is another's by then.
-struct File(PathBuf, Option<(u64, u64)>);
+struct File(CString, Option<(u64, u64)>);
 
 impl Drop for File {
     fn drop(&mut self) {
-        if self.1.is_some() && self.1 == identity(&self.0) {
-            let _ = std::fs::remove_file(&self.0);
+        if self.1.is_some() && self.1 == socket::identity(&self.0) {
+            let _ = nix::unistd::unlink(self.0.as_c_str());
         }
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let about = std::fs::symlink_metadata(path).ok()?;
-    Some((about.dev(), about.ino()))
-}
-
 /// Listens on a socket that everybody in the container may ask: it says nothing that `/metrics` of any
-/// program does not. One that nobody listens on any more is replaced.
+/// program does not.
 fn bind(path: &Path) -> io::Result<(UnixListener, File)> {
-    let is_socket =
-        std::fs::symlink_metadata(path).is_ok_and(|about| about.file_type().is_socket());
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
-    Ok((listener, File(path.to_owned(), identity(path))))
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let listener = socket::bind_path(&path, SockType::Stream, 0o666)?;
+    socket::start_listening(&listener)?;
+    let listener = UnixListener::from_std(listener.into())?;
+    let identity = socket::identity(&path);
+    Ok((listener, File(path, identity)))
 }
 
 /// A connection of either kind, as one, so that there is one server in the program.

@@ -77,6 +77,8 @@ struct Sink {
     limits: Limits,
     shared: Arc<Shared>,
     teller: Teller,
+    /// What unfinished lines of all streams take together.
+    held: usize,
 }
 
 /// What time it is for what was read at once.
@@ -109,7 +111,6 @@ pub(super) struct Reader {
     streams: HashMap<usize, Stream>,
     sink: Sink,
     line: usize,
-    held: usize,
 }
 
 impl Reader {
@@ -135,6 +136,7 @@ impl Reader {
             limits,
             shared,
             teller: Teller::default(),
+            held: 0,
         };
         let mut reader = Self {
             epoll,
@@ -145,7 +147,6 @@ impl Reader {
             streams: HashMap::new(),
             sink,
             line,
-            held: 0,
         };
         for (mark, (end, role, path)) in (PIPES..).zip(pipes) {
             // A pipe without a writer would be ready for ever, so that only news is of interest.
@@ -275,20 +276,11 @@ impl Reader {
                 // Nobody has it open: no line goes on.
                 pipe.is_ready = false;
                 pipe.quiet_at = None;
-                let before = pipe.stream.lines.held();
                 self.sink.end(&mut pipe.stream, now);
-                self.held -= before;
             }
             Ok(size) => {
-                let before = pipe.stream.lines.held();
                 let bytes = buffer.get(..size).unwrap_or_default();
                 self.sink.feed(&mut pipe.stream, bytes, now);
-                self.held = (self.held + pipe.stream.lines.held()).saturating_sub(before);
-                if self.held > MOST_HELD {
-                    self.held -= pipe.stream.lines.held();
-                    self.sink.give_up_some(&mut pipe.stream, now);
-                    self.held += pipe.stream.lines.held();
-                }
                 return size;
             }
             // As if it had been little.
@@ -318,17 +310,10 @@ impl Reader {
         if !path.as_os_str().is_empty() && stream.file.as_deref() != path.to_str() {
             stream.file = Some(path.display().to_string());
         }
-        let before = stream.lines.held();
         self.sink
             .feed(stream, buffer.get(..piece.size).unwrap_or_default(), now);
         if piece.ended {
             self.sink.end(stream, now);
-        }
-        self.held = (self.held + stream.lines.held()).saturating_sub(before);
-        if self.held > MOST_HELD {
-            self.held -= stream.lines.held();
-            self.sink.give_up_some(stream, now);
-            self.held += stream.lines.held();
         }
         let unfinished = stream.lines.held();
         self.sink.output.flush();
@@ -395,7 +380,6 @@ impl Reader {
         for pipe in &mut self.pipes {
             if !pipe.is_ready && pipe.quiet_at.is_some_and(|at| at <= now.instant) {
                 pipe.quiet_at = None;
-                self.held -= pipe.stream.lines.held();
                 self.sink.end(&mut pipe.stream, now);
             }
         }
@@ -439,6 +423,9 @@ impl Sink {
         let size = u64::try_from(bytes.len()).unwrap_or(0);
         stream.counts.bytes.fetch_add(size, Ordering::Relaxed);
         self.with(stream, now, |lines, each| lines.feed(bytes, each));
+        if self.held > MOST_HELD {
+            self.with(stream, now, |lines, each| lines.give_up_some(each));
+        }
     }
 
     fn end(&mut self, stream: &mut Stream, now: Now) {
@@ -448,10 +435,6 @@ impl Sink {
                 point(&self.shared, &mut self.teller, item, now);
             });
         }
-    }
-
-    fn give_up_some(&mut self, stream: &mut Stream, now: Now) {
-        self.with(stream, now, |lines, each| lines.give_up_some(each));
     }
 
     /// Does something with the lines of a stream that gives some of them.
@@ -476,8 +459,10 @@ impl Sink {
             limits,
             shared,
             teller,
+            held,
         } = self;
         let mut count = 0;
+        *held -= lines.held();
         act(lines, &mut |line, part| {
             count += u64::from(part == Part::Start);
             match role {
@@ -517,6 +502,7 @@ impl Sink {
                 }
             }
         });
+        *held += lines.held();
         counts.lines.fetch_add(count, Ordering::Relaxed);
     }
 

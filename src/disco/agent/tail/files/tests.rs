@@ -1,3 +1,5 @@
+//! Real files, with everything that is done to them while they are followed.
+
 use super::*;
 
 use std::ffi::OsStr;
