@@ -25,6 +25,8 @@
 //! - Nothing polls where the kernel or the backend can wake us.
 //! - Every failure that ends the container has a documented exit code and a last line that says why.
 
+#[cfg(feature = "cake")]
+pub mod cake;
 pub mod contract;
 pub mod disco;
 pub mod sys;

@@ -1,0 +1,3 @@
+//! The `cake` program.
+
+fn main() {}

@@ -1,0 +1,136 @@
+//! What cake says while it works, on stderr: a spinner on a terminal, plain lines elsewhere, a JSON
+//! object a line where a program reads. Results go to stdout and are not its business.
+
+use std::cell::RefCell;
+use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::contract::problem::Problem;
+
+/// For whom it is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Somebody at a terminal: what is under way spins.
+    Terminal,
+    /// A log: a line for each thing that is done.
+    Plain,
+    /// A program: `{"event":"step","verb":"Fetching","what":"mysql"}`.
+    Json,
+    /// Nobody: warnings and problems only.
+    Quiet,
+}
+
+/// The voice of one run of cake.
+pub struct Ui {
+    style: Style,
+    out: RefCell<Box<dyn Write>>,
+}
+
+impl Ui {
+    /// Speaks on stderr; `style` is what was asked for, else what suits stderr.
+    #[must_use]
+    pub fn new(style: Option<Style>) -> Self {
+        let fitting = || match io::stderr().is_terminal() {
+            true => Style::Terminal,
+            false => Style::Plain,
+        };
+        Self {
+            style: style.unwrap_or_else(fitting),
+            out: RefCell::new(Box::new(io::stderr())),
+        }
+    }
+
+    /// Something that takes a while: `verb` is a participle such as `Fetching`. It lasts until the
+    /// step is dropped or finished.
+    #[must_use]
+    pub fn step(&self, verb: &str, what: &str) -> Step {
+        match self.style {
+            Style::Terminal => {
+                let bar = ProgressBar::new_spinner().with_style(
+                    // The template is ours, and the tests render it.
+                    ProgressStyle::with_template("{prefix:>12.cyan.bold} {wide_msg} {spinner}")
+                        .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+                );
+                bar.set_prefix(verb.to_owned());
+                bar.set_message(what.to_owned());
+                bar.enable_steady_tick(Duration::from_millis(100));
+                Step { bar: Some(bar) }
+            }
+            _ => {
+                self.say("step", verb, what);
+                Step { bar: None }
+            }
+        }
+    }
+
+    /// Something that is done: `verb` is a past participle such as `Wrote`.
+    pub fn note(&self, verb: &str, what: &str) {
+        self.say("note", verb, what);
+    }
+
+    /// Something odd that stops nothing.
+    pub fn warn(&self, problem: &Problem) {
+        self.problem("warning", problem);
+    }
+
+    /// Something that stands in the way.
+    pub fn error(&self, problem: &Problem) {
+        self.problem("error", problem);
+    }
+
+    fn say(&self, event: &str, verb: &str, what: &str) {
+        match self.style {
+            Style::Quiet => {}
+            Style::Json => {
+                self.line(&json!({"event": event, "verb": verb, "what": what}).to_string())
+            }
+            Style::Terminal | Style::Plain => self.line(&format!("{verb:>12} {what}")),
+        }
+    }
+
+    fn problem(&self, kind: &str, problem: &Problem) {
+        if self.style != Style::Json {
+            return self.line(&format!("cake: {kind}: {problem}"));
+        }
+        let (line, column) = problem.position.unzip();
+        let object = json!({
+            "event": kind,
+            "file": problem.file,
+            "line": line,
+            "column": column,
+            "key": problem.key,
+            "message": problem.message,
+        });
+        self.line(&object.to_string());
+    }
+
+    fn line(&self, text: &str) {
+        // Whoever closed stderr does not want to hear.
+        let _ = writeln!(self.out.borrow_mut(), "{text}");
+    }
+}
+
+/// Something that is under way.
+pub struct Step {
+    bar: Option<ProgressBar>,
+}
+
+impl Step {
+    /// What it is at now.
+    pub fn update(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what.to_owned());
+        }
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
