@@ -14,6 +14,7 @@ use crate::contract::health::{Check, Probe};
 use crate::contract::manifest::Manifest;
 use crate::contract::problem::Problem;
 use crate::contract::report::Report;
+use crate::contract::rule::Action;
 use crate::contract::text::Step;
 use crate::contract::text::count;
 use crate::disco::init::command::{Command, Environment};
@@ -29,12 +30,16 @@ pub fn run(settings: &Settings, located: &Located, argv: &[OsString]) -> u8 {
     let (loaded, mut findings) = layers::load(&settings.path);
     let search = layers::search_path(&settings.path);
     for rule in &loaded.rules {
-        if let Err(why) = layers::find_handler(rule, &settings.path, &search) {
-            let message = layers::no_handler(rule, &why, &settings.path);
-            let key = format!("rules[{}].rule.do", rule.index);
-            findings
-                .problems
-                .push(Problem::new(message).in_file(&rule.file).at_key(key));
+        let key = match rule.action {
+            Action::Run(_) => format!("rules[{}].rule.do", rule.index),
+            Action::Render(_) => format!("rules[{}].rule.render", rule.index),
+        };
+        for name in rule.programs() {
+            if let Err(why) = layers::find_handler(&rule.file, name, &settings.path, &search) {
+                let message = layers::no_handler(name, &why, &settings.path);
+                let problem = Problem::new(message).in_file(&rule.file).at_key(&key);
+                findings.problems.push(problem);
+            }
         }
     }
     // Names only: what a build may do says nothing about what the container may.

@@ -341,14 +341,18 @@ pub fn search_path(path: &[PathBuf]) -> OsString {
     search
 }
 
-/// Finds a handler: on `disco.path`, next to the rules file, on PATH. A name with a slash is
-/// relative to the working directory, or else to the rules file.
+/// Finds a handler of a rules file: on `disco.path`, next to the rules file, on PATH. A name with a
+/// slash is relative to the working directory, or else to the rules file.
 ///
 /// # Errors
 /// See [`NoHandler`].
-pub fn find_handler(rule: &Rule, path: &[PathBuf], search: &OsStr) -> Result<PathBuf, NoHandler> {
-    let name = rule.handler.first().map(String::as_str).unwrap_or_default();
-    let beside = rule.file.parent().unwrap_or(Path::new("")).join(name);
+pub fn find_handler(
+    rules: &Path,
+    name: &str,
+    path: &[PathBuf],
+    search: &OsStr,
+) -> Result<PathBuf, NoHandler> {
+    let beside = rules.parent().unwrap_or(Path::new("")).join(name);
     let candidates: Vec<PathBuf> = if name.contains('/') {
         vec![PathBuf::from(name), beside]
     } else {
@@ -408,8 +412,7 @@ fn interpreter(script: &Path) -> Option<String> {
 
 /// The message for a handler that cannot be run; the first phrase is the original's.
 #[must_use]
-pub fn no_handler(rule: &Rule, why: &NoHandler, path: &[PathBuf]) -> String {
-    let name = rule.handler.first().map(String::as_str).unwrap_or_default();
+pub fn no_handler(name: &str, why: &NoHandler, path: &[PathBuf]) -> String {
     match why {
         NoHandler::NotFound if name.contains('/') => format!("Handler: {name} does not exist"),
         NoHandler::NotFound => {
@@ -545,8 +548,11 @@ mod tests {
         ]);
         let path = [dir.path().to_owned()];
         let (layers, _) = load(&path);
-        let find =
-            |index: usize| find_handler(&layers.rules[index], &path, OsStr::new("/usr/bin:/bin"));
+        let find = |index: usize| {
+            let rule = &layers.rules[index];
+            let name = rule.programs().next().unwrap();
+            find_handler(&rule.file, name, &path, OsStr::new("/usr/bin:/bin"))
+        };
         let beside = dir.path().join("sub/h");
         assert_eq!(find(0), Err(NoHandler::NotExecutable(beside.clone())));
         fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();

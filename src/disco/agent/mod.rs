@@ -48,7 +48,7 @@ use super::settings::{Mode, Settings};
 use crate::contract::exit;
 use crate::contract::metrics::model::Family;
 use crate::contract::metrics::openmetrics;
-use crate::contract::rule::{HandlerEnv, Rule, Then};
+use crate::contract::rule::{Action, HandlerEnv, Rule, Then};
 use crate::contract::text;
 use crate::contract::tree::Facts;
 use crate::sys::{self, watchdog};
@@ -438,15 +438,20 @@ impl<'a> Agent<'a> {
         info!("executing {}", rule.label());
         let number = u32::try_from(index).unwrap_or(u32::MAX);
         self.tell(Message::Applied(number, 0));
-        let program = layers::find_handler(rule, &self.settings.path, &search)
-            .map_err(|why| layers::no_handler(rule, &why, &self.settings.path));
+        let argv = match &rule.action {
+            Action::Run(argv) => argv.clone(),
+            Action::Render(_) => Vec::new(),
+        };
+        let name = argv.first().cloned().unwrap_or_default();
+        let program = layers::find_handler(&rule.file, &name, &self.settings.path, &search)
+            .map_err(|why| layers::no_handler(&name, &why, &self.settings.path));
         let job = Job {
-            name: rule.handler.first().cloned().unwrap_or_default(),
+            name,
             program: program
                 .as_deref()
                 .map(ToOwned::to_owned)
                 .unwrap_or_default(),
-            arguments: rule.handler.get(1..).unwrap_or_default().to_vec(),
+            arguments: argv.get(1..).unwrap_or_default().to_vec(),
             environment: environment(rule, self.settings, search),
             payload: payload.clone(),
             timeout: rule.timeout.map_or(self.settings.handler_timeout, |limit| {
@@ -661,8 +666,10 @@ fn limit(fail_limit: u32) -> String {
 fn warn_of_handlers(rules: &[Rule], settings: &Settings) {
     let search = layers::search_path(&settings.path);
     for rule in rules {
-        if let Err(why) = layers::find_handler(rule, &settings.path, &search) {
-            warn!("{}", layers::no_handler(rule, &why, &settings.path));
+        for name in rule.programs() {
+            if let Err(why) = layers::find_handler(&rule.file, name, &settings.path, &search) {
+                warn!("{}", layers::no_handler(name, &why, &settings.path));
+            }
         }
     }
 }
