@@ -148,7 +148,6 @@ fn each_mistake_is_told_with_its_place() {
             "db.rules:5:17: `rules[0].render.template`: the template a.j2 cannot be read",
         ),
         (&[("a.j2", "{{ db.host }}\n{% if %}\n")], "a.j2:2"),
-        (&[("a.j2", "{{ db.host | nosuch }}\n")], "a.j2:1"),
         (&[("a.j2", "\n{% include 'b.j2' %}\n")], "a.j2:2:"),
         (&[("install", "#!/bin/sh\n")], "install: is not executable"),
         (&[("example/data.yaml", "db: [\n")], "example/data.yaml:"),
