@@ -44,6 +44,8 @@ mod readme;
 mod restart;
 /// What this binary does when disco runs it as a command.
 mod roles;
+/// The layers that ship, and what programs read out of what they write.
+mod shipped;
 /// Everything at once, for as long as is wanted.
 mod soak;
 /// Whoever asks the container how it is, and whether it is ready and well.
