@@ -4,4 +4,6 @@
 
 pub mod failure;
 pub mod lint;
+pub mod needs;
+pub mod trial;
 pub mod ui;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::source::Source;
-use super::{Find, Findings, example, program, rules, schemas};
-use crate::contract::layer::file::{self, LayerFile};
+use super::{Findings, example, program, rules, schemas};
+use crate::cake::needs::{self, Find, Needs};
+use crate::contract::layer::file;
 use crate::contract::problem::Problem;
 
 /// The program of a layer that is run while an image is built.
@@ -43,7 +44,7 @@ pub(super) fn lint(dir: &Path, find: Find<'_>, findings: &mut Findings) {
     let Some(source) = findings.read(&dir.join(file::NAME)) else {
         return;
     };
-    let layer = file(&source, findings);
+    file(&source, findings);
     let mut files = Vec::new();
     walk(dir, dir, 0, &mut files, findings);
 
@@ -62,7 +63,7 @@ pub(super) fn lint(dir: &Path, find: Find<'_>, findings: &mut Findings) {
             own.insert(name, (path.clone(), document));
         }
     }
-    let world = world(own.clone(), layer.as_ref(), &source, find, findings);
+    let world = world(own.clone(), dir, find, findings);
     let mut known = Vec::new();
     for path in with_extension(&files, "rules") {
         if let Some(source) = findings.read(path) {
@@ -81,8 +82,8 @@ pub(super) fn lint(dir: &Path, find: Find<'_>, findings: &mut Findings) {
     example::check(dir, &world, &known, findings);
 }
 
-/// Checks a `layer.yaml`; what it says, if it can be read.
-pub(super) fn file(source: &Source, findings: &mut Findings) -> Option<LayerFile> {
+/// Checks a `layer.yaml`.
+pub(super) fn file(source: &Source, findings: &mut Findings) {
     match file::parse(&source.file, &source.bytes) {
         Ok(read) => {
             findings.warnings.extend(read.warnings);
@@ -90,12 +91,8 @@ pub(super) fn file(source: &Source, findings: &mut Findings) -> Option<LayerFile
                 let message = "has no `summary`, by which `cake search` finds it";
                 findings.warn(Problem::new(message).in_file(&source.file).at_key("layer"));
             }
-            Some(read.value)
         }
-        Err(problems) => {
-            findings.problems.extend(problems);
-            None
-        }
+        Err(problems) => findings.problems.extend(problems),
     }
 }
 
@@ -104,50 +101,22 @@ pub(super) fn rules(source: &Source, dir: &Path, find: Find<'_>, findings: &mut 
     let mut own = Schemas::new();
     // Only for what they name: they are not what was to be checked.
     collect_schemas(dir, &mut own);
-    let layer = Source::read(&dir.join(file::NAME)).ok();
-    let layer = layer.and_then(|layer| {
-        let read = file::parse(&layer.file, &layer.bytes).ok()?;
-        Some((layer, read.value))
-    });
-    let world = match &layer {
-        Some((file, layer)) => world(own, Some(layer), file, find, findings),
-        None => world(own, None, source, find, findings),
-    };
+    let world = world(own, dir, find, findings);
     rules::check(source, dir, &world, findings);
 }
 
 /// The layer's schemas and those of all that it needs, found by name.
-fn world(
-    mut schemas: Schemas,
-    layer: Option<&LayerFile>,
-    source: &Source,
-    find: Find<'_>,
-    findings: &mut Findings,
-) -> World {
-    let mut unknown = Vec::new();
-    let mut waiting: Vec<String> = layer.map_or_else(Vec::new, |layer| layer.layers.clone());
-    let mut seen: Vec<String> = layer.map(|layer| layer.name.clone()).into_iter().collect();
-    while let Some(name) = waiting.pop() {
-        if seen.contains(&name) {
-            continue;
-        }
-        seen.push(name.clone());
-        let Some(dir) = find(&name) else {
-            let message = format!(
-                "needs the layer `{name}`, which is not found: what its rules wait for is checked without it"
-            );
-            findings.warn(
-                Problem::new(message)
-                    .in_file(&source.file)
-                    .at_key("layer.layers"),
-            );
-            unknown.push(name);
-            continue;
-        };
-        collect_schemas(&dir, &mut schemas);
-        let needed = Source::read(&dir.join(file::NAME)).ok();
-        let needed = needed.and_then(|needed| file::parse(&needed.file, &needed.bytes).ok());
-        waiting.extend(needed.into_iter().flat_map(|needed| needed.value.layers));
+fn world(mut schemas: Schemas, dir: &Path, find: Find<'_>, findings: &mut Findings) -> World {
+    let Needs { found, unknown } = needs::of(dir, find);
+    for (_, dir) in &found {
+        collect_schemas(dir, &mut schemas);
+    }
+    for name in &unknown {
+        let message = format!(
+            "needs the layer `{name}`, which is not found: what its rules wait for is checked without it"
+        );
+        let problem = Problem::new(message).in_file(dir.join(file::NAME));
+        findings.warn(problem.at_key("layer.layers"));
     }
     World { schemas, unknown }
 }

@@ -14,16 +14,16 @@ mod source;
 
 use std::path::{Path, PathBuf};
 
+use crate::cake::needs::Find;
 use crate::contract::layer::{conf, file};
 use crate::contract::problem::Problem;
 
 use self::source::Source;
 
+pub(crate) use self::example::{DATA, EXPECTED};
+
 /// The name of a contract file.
 const CONTRACT: &str = "asyncy.yml";
-
-/// Where the layer of a name lies, for those that other layers need; `None` if that is not known.
-pub type Find<'a> = &'a dyn Fn(&str) -> Option<PathBuf>;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -99,9 +99,7 @@ fn single(path: &Path, find: Find<'_>, findings: &mut Findings) {
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match path.extension().and_then(|extension| extension.to_str()) {
-        _ if name == file::NAME => {
-            layer::file(&source, findings);
-        }
+        _ if name == file::NAME => layer::file(&source, findings),
         _ if name == conf::NAME => {
             project::conf(&source, findings);
         }

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use super::source::Source;
-use super::{CONTRACT, Find, Findings, layer};
+use super::{CONTRACT, Findings, layer};
+use crate::cake::needs::Find;
 use crate::contract::layer::conf::{self, Conf, Origin};
 use crate::contract::manifest;
 use crate::contract::problem::Problem;
