@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, access};
 use serde_json::Value;
 
 use crate::contract::problem::Problem;
-use crate::contract::rule::{self, Rule};
+use crate::contract::render::{Output, Template};
+use crate::contract::rule::{self, Action, Rule};
 use crate::contract::schema::Schema;
 use crate::contract::text::{self, Format, Snippet, Step};
 use crate::contract::{suggest, tree};
+use crate::disco::textfile;
 
 /// Directories nested deeper than this are a mistake, or a loop that the filesystem permits.
 const MAX_DEPTH: usize = 16;
@@ -23,6 +26,8 @@ const MAX_DEPTH: usize = 16;
 pub struct Layers {
     /// In order of directory, then sorted path, then place in the file.
     pub rules: Vec<Rule>,
+    /// The templates of each rule, in the order of its outputs; none for a rule with a handler.
+    pub templates: Vec<Vec<Arc<Template>>>,
     /// By interface name. Only good ones: a broken schema that a rule needs is a problem.
     pub schemas: BTreeMap<String, Schema>,
 }
@@ -131,7 +136,41 @@ pub fn load(path: &[PathBuf]) -> (Layers, Findings) {
         }
     }
     check_interfaces(&layers, broken, &mut findings);
+    layers.templates = templates(&layers.rules, &mut findings);
     (layers, findings)
+}
+
+/// Compiles the templates of all rules.
+fn templates(rules: &[Rule], findings: &mut Findings) -> Vec<Vec<Arc<Template>>> {
+    let mut compile = |rule: &Rule, output: &Output| {
+        let template = match output.compile(&rule.file, &textfile::read) {
+            Ok(template) => template,
+            Err(problems) => {
+                findings.problems.extend(problems);
+                return None;
+            }
+        };
+        let is_given = |name: &&String| rule.when.iter().any(|when| tree::head(when) == *name);
+        for name in template.names().iter().filter(|name| !is_given(name)) {
+            let hint = suggest::hint(name, rule.when.iter().map(|when| tree::head(when)));
+            let message = format!(
+                "uses `{name}`, which is none of the interfaces in `when`, and so never defined{hint}"
+            );
+            findings.doubts.push(Problem {
+                message,
+                ..output.said.clone()
+            });
+        }
+        Some(Arc::new(template))
+    };
+    let of_rule = |rule: &Rule| match &rule.action {
+        Action::Run(_) => Vec::new(),
+        Action::Render(outputs) => {
+            let compiled = outputs.iter().filter_map(|output| compile(rule, output));
+            compiled.collect()
+        }
+    };
+    rules.iter().map(of_rule).collect()
 }
 
 /// Every interface a rule names must have a schema; for `any`, one of them must. A broken schema is

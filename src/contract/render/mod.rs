@@ -19,7 +19,7 @@ pub use self::template::{Place, Surroundings, Template};
 /// The permission bits of a new file without `mode`.
 pub const MODE: u32 = 0o644;
 
-/// The permission bits of a new file that is `secret`, without `mode`.
+/// The permission bits of a file that is `secret`, without `mode`.
 pub const SECRET_MODE: u32 = 0o600;
 
 /// The word of a check command that stands for the file to be checked.
@@ -32,8 +32,7 @@ pub struct Output {
     pub source: TemplateSource,
     /// Where the file goes: an absolute path without `..`.
     pub to: PathBuf,
-    /// Its permission bits, 0 to 0o7777. Without them those of the file that it replaces stay; see
-    /// [`Output::new_mode`] for one that replaces none.
+    /// Its permission bits, 0 to 0o7777; see [`Output::mode_over`] for what counts without them.
     pub mode: Option<u32>,
     /// Whom it belongs to. Without it that of the file which it replaces stays.
     pub owner: Option<Spec>,
@@ -63,10 +62,14 @@ pub enum TemplateSource {
 }
 
 impl Output {
-    /// The permission bits where neither `mode` nor a file to be replaced says them.
+    /// The permission bits of the file, where it replaces one with these, or none.
     #[must_use]
-    pub fn new_mode(&self) -> u32 {
-        if self.secret { SECRET_MODE } else { MODE }
+    pub fn mode_over(&self, present: Option<u32>) -> u32 {
+        let default = match self.secret {
+            true => SECRET_MODE,
+            false => present.unwrap_or(MODE),
+        };
+        self.mode.unwrap_or(default)
     }
 
     /// The check command for a file at `path`; `None` if nothing judges it.

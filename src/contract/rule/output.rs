@@ -264,7 +264,11 @@ mod tests {
         assert!(all[0].backup && all[0].secret);
         assert_eq!(all[0].check_of("/s").unwrap(), ["a", "-c", "x=/s", "1"]);
         assert_eq!(all[0].said.position.unwrap().0, 5);
-        assert_eq!((all[0].new_mode(), all[1].new_mode()), (0o600, 0o644));
+        assert_eq!(all[0].mode_over(Some(0o777)), 0o640);
+        assert_eq!(
+            (all[1].mode_over(None), all[1].mode_over(Some(0o755))),
+            (0o644, 0o755)
+        );
         let inline = TemplateSource::Inline {
             text: "a {{ b }}\n".to_owned(),
             before: 12,
