@@ -5,5 +5,6 @@
 pub mod failure;
 pub mod lint;
 pub mod needs;
+pub mod new_layer;
 pub mod trial;
 pub mod ui;

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use layer_cake::cake::needs;
+use layer_cake::cake::{lint, trial};
 use layer_cake::contract::problem::Problem;
 use layer_cake::contract::render::Surroundings;
 use layer_cake::contract::rule::{self, Action};
@@ -15,7 +17,7 @@ use layer_cake::contract::text::{self, Format, Snippet};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::repo;
+use crate::support::{disco_bin, repo};
 
 /// Every shipped layer.
 const ALL: [&str; 10] = [
@@ -86,6 +88,75 @@ fn only(name: &str, data: &Value, path: &str) -> String {
     files
         .remove(path)
         .unwrap_or_else(|| panic!("{path} is not among {:?}", files.keys()))
+}
+
+/// Where layers that ship need one another.
+fn find(name: &str) -> Option<PathBuf> {
+    Some(layer(name)).filter(|dir| dir.is_dir())
+}
+
+#[test]
+fn every_layer_passes_the_strictest_lint() {
+    let found = lint::lint(&ALL.map(layer), &find, true);
+    let told: Vec<_> = found.problems.iter().map(ToString::to_string).collect();
+    assert!(told.is_empty(), "{told:#?}");
+    let mut there: Vec<_> = std::fs::read_dir(repo().join("layers"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    there.sort();
+    assert_eq!(there, ALL);
+}
+
+#[test]
+fn every_example_renders_to_what_is_expected() {
+    for name in ALL {
+        let dir = layer(name);
+        let needs = needs::of(&dir, &find);
+        let outcome = trial::run(&trial::Request {
+            layer: &dir,
+            needs: &needs.found,
+            data: None,
+            disco: disco_bin(),
+            update: false,
+            keep: false,
+            timeout: trial::TIMEOUT,
+        });
+        let trial = outcome.unwrap_or_else(|failure| panic!("{name}: {}", failure.problems[0]));
+        assert!(trial.is_good(), "{name}:\n{}", trial.text());
+        // What is secret is nobody else's.
+        for file in &trial.files {
+            let is_secret = rendered_secret(&dir, file.content.as_deref().unwrap_or_default());
+            let mode = file.mode.unwrap_or(0);
+            assert!(
+                !is_secret || mode & 0o007 == 0,
+                "{} {mode:o}",
+                file.path.display()
+            );
+        }
+    }
+}
+
+/// Whether any of the passwords and keys of an example is in a file, or a part of one.
+fn rendered_secret(dir: &Path, content: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(content);
+    let data = yaml(&dir.join("example/data.yaml"));
+    let maps = data.as_object().into_iter().flatten();
+    maps.filter_map(|(_, map)| map.as_object())
+        .flatten()
+        .any(|(key, value)| {
+            let is_secret =
+                ["password", "key", "secret_access_key", "PASSWORD"].contains(&key.as_str());
+            let value = value.as_str().unwrap_or_default();
+            // Up to where quoting begins.
+            let plain: String = value
+                .trim_start()
+                .chars()
+                .take_while(char::is_ascii_alphanumeric)
+                .collect();
+            let shown = if plain.len() > 1 { &plain } else { value };
+            is_secret && text.contains(shown)
+        })
 }
 
 /// Texts that formats stumble over.
