@@ -61,5 +61,7 @@ mod stop;
 mod support;
 /// Colour, keys and job control.
 mod terminal;
+/// A layer tried by its author, and what comes of it.
+mod trial;
 /// Restricted worlds, and those shared with strangers.
 mod worlds;
