@@ -2,6 +2,7 @@
 //! comes out of the rendered file again as it went in.
 
 mod formats;
+mod programs;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
