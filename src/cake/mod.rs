@@ -2,5 +2,8 @@
 //!
 //! It runs no container; that is for `host`.
 
+pub mod builder;
+pub mod disco;
 pub mod failure;
+pub mod files;
 pub mod ui;

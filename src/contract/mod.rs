@@ -13,6 +13,7 @@ pub mod account;
 pub mod bytes;
 pub mod capability;
 pub mod duration;
+pub mod elf;
 pub mod exit;
 pub mod health;
 pub mod json;
