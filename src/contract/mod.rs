@@ -6,12 +6,14 @@
 //! [`schema`] judges, [`rule`] says what happens then; [`layer`] is what carries both, [`manifest`] the
 //! contract file; [`account`], [`capability`] and [`rlimit`] say whom a command runs as and within what,
 //! [`health`] how it is told to be well, [`metrics`] what it counts and [`logline`] what it writes to its
-//! log; [`mod@line`] reads a command, [`json`] writes without memory; [`exit`], [`signal`], [`duration`],
-//! [`mod@time`], [`bytes`], [`quantity`], [`problem`] and [`report`] are the small vocabulary of all.
+//! log; [`mod@line`] reads a command, [`json`] writes without memory; [`dockerfile`] edits what an image
+//! is built from, and [`elf`] tells a static program; [`exit`], [`signal`], [`duration`], [`mod@time`],
+//! [`bytes`], [`quantity`], [`problem`] and [`report`] are the small vocabulary of all.
 
 pub mod account;
 pub mod bytes;
 pub mod capability;
+pub mod dockerfile;
 pub mod duration;
 pub mod elf;
 pub mod exit;
