@@ -144,6 +144,60 @@ impl Dockerfile {
             ))
         })
     }
+
+    /// The second half: divides what was scanned into stages.
+    pub(super) fn staged(mut self, file: &Path) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut stages: Vec<Stage> = Vec::new();
+        for (index, instruction) in self.instructions.iter().enumerate() {
+            let keyword = instruction.keyword.as_str();
+            let mut refuse = |message: String| {
+                problems.push(placed(file, instruction.line, message));
+            };
+            if keyword != "FROM" {
+                match stages.last_mut() {
+                    Some(stage) => stage.body.end = index + 1,
+                    None if keyword == "ARG" => {}
+                    None => refuse(format!(
+                        "{keyword} before the first FROM; only ARG may stand there"
+                    )),
+                }
+                continue;
+            }
+            let words: Vec<&str> = instruction.args.split_ascii_whitespace().collect();
+            let (image, name) = match words.as_slice() {
+                [image] => (*image, None),
+                [image, word, name] if word.eq_ignore_ascii_case("AS") => (*image, Some(*name)),
+                _ => {
+                    refuse("expected `FROM image` or `FROM image AS name`".to_owned());
+                    ("", None)
+                }
+            };
+            let name = name.map(str::to_lowercase);
+            if let Some(name) = name.as_deref().filter(|name| !is_stage_name(name)) {
+                refuse(format!(
+                    "`{name}` is no name for a stage; expected a letter, then letters, digits and `-_.`"
+                ));
+            }
+            let platform = |flag: &String| Some(flag.strip_prefix("--platform=")?.to_owned());
+            stages.push(Stage {
+                name,
+                image: image.to_owned(),
+                platform: instruction.flags.iter().find_map(platform),
+                from: index,
+                body: index + 1..index + 1,
+            });
+        }
+        if stages.is_empty() {
+            let message = "has no FROM; a Dockerfile begins with `FROM image`";
+            problems.push(Problem::new(message).in_file(file));
+        }
+        self.stages = stages;
+        match problems.is_empty() {
+            true => Ok(self),
+            false => Err(problems),
+        }
+    }
 }
 
 /// Takes a Dockerfile apart.
@@ -151,6 +205,11 @@ impl Dockerfile {
 /// # Errors
 /// Everything that no builder would take, with its line.
 pub fn parse(file: &Path, bytes: &[u8]) -> Result<Dockerfile, Vec<Problem>> {
+    scan(file, bytes)?.staged(file)
+}
+
+/// The first half: directives, instructions and comments, without a thought for stages.
+pub(super) fn scan(file: &Path, bytes: &[u8]) -> Result<Dockerfile, Vec<Problem>> {
     let mut parser = Parser {
         file,
         lines: lines(bytes),
@@ -167,7 +226,6 @@ pub fn parse(file: &Path, bytes: &[u8]) -> Result<Dockerfile, Vec<Problem>> {
     };
     parser.directives(bytes);
     parser.instructions(bytes);
-    parser.stages();
     match parser.problems.is_empty() {
         true => Ok(parser.dockerfile),
         false => Err(parser.problems),
@@ -348,54 +406,6 @@ impl Parser<'_> {
                 return self.refuse(number, message);
             }
         }
-    }
-
-    fn stages(&mut self) {
-        let instructions = std::mem::take(&mut self.dockerfile.instructions);
-        for (index, instruction) in instructions.iter().enumerate() {
-            let keyword = instruction.keyword.as_str();
-            if keyword != "FROM" {
-                match self.dockerfile.stages.last_mut() {
-                    Some(stage) => stage.body.end = index + 1,
-                    None if keyword == "ARG" => {}
-                    None => self.refuse(
-                        instruction.line,
-                        format!("{keyword} before the first FROM; only ARG may stand there"),
-                    ),
-                }
-                continue;
-            }
-            let words: Vec<&str> = instruction.args.split_ascii_whitespace().collect();
-            let (image, name) = match words.as_slice() {
-                [image] => (*image, None),
-                [image, word, name] if word.eq_ignore_ascii_case("AS") => (*image, Some(*name)),
-                _ => {
-                    let message = "expected `FROM image` or `FROM image AS name`";
-                    self.refuse(instruction.line, message);
-                    ("", None)
-                }
-            };
-            let name = name.map(str::to_lowercase);
-            if let Some(name) = name.as_deref().filter(|name| !is_stage_name(name)) {
-                let message = format!(
-                    "`{name}` is no name for a stage; expected a letter, then letters, digits and `-_.`"
-                );
-                self.refuse(instruction.line, message);
-            }
-            let platform = |flag: &String| Some(flag.strip_prefix("--platform=")?.to_owned());
-            self.dockerfile.stages.push(Stage {
-                name,
-                image: image.to_owned(),
-                platform: instruction.flags.iter().find_map(platform),
-                from: index,
-                body: index + 1..index + 1,
-            });
-        }
-        if self.dockerfile.stages.is_empty() {
-            let message = "has no FROM; a Dockerfile begins with `FROM image`";
-            self.problems.push(Problem::new(message).in_file(self.file));
-        }
-        self.dockerfile.instructions = instructions;
     }
 }
 
