@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::accounts;
+use super::agent::work;
 use super::contract::{self, Located};
-use super::layers;
+use super::layers::{self, Findings};
 use super::settings::Settings;
 use crate::contract::exit;
 use crate::contract::health::{Check, Probe};
 use crate::contract::manifest::Manifest;
 use crate::contract::problem::Problem;
 use crate::contract::report::Report;
+use crate::contract::rule::{Action, Rule};
 use crate::contract::text::Step;
 use crate::contract::text::count;
 use crate::disco::init::command::{Command, Environment};
@@ -29,14 +32,20 @@ pub fn run(settings: &Settings, located: &Located, argv: &[OsString]) -> u8 {
     let (loaded, mut findings) = layers::load(&settings.path);
     let search = layers::search_path(&settings.path);
     for rule in &loaded.rules {
-        if let Err(why) = layers::find_handler(rule, &settings.path, &search) {
-            let message = layers::no_handler(rule, &why, &settings.path);
-            let key = format!("rules[{}].rule.do", rule.index);
-            findings
-                .problems
-                .push(Problem::new(message).in_file(&rule.file).at_key(key));
+        let key = match rule.action {
+            Action::Run(_) => format!("rules[{}].rule.do", rule.index),
+            Action::Render(_) => format!("rules[{}].rule.render", rule.index),
+        };
+        for name in rule.programs() {
+            if let Err(why) = layers::find_handler(&rule.file, name, &settings.path, &search) {
+                let message = layers::no_handler(name, &why, &settings.path);
+                let problem = Problem::new(message).in_file(&rule.file).at_key(&key);
+                findings.problems.push(problem);
+            }
         }
     }
+    findings.problems.extend(work::no_destdir(settings));
+    unknown_owners(&loaded.rules, &mut findings);
     // Names only: what a build may do says nothing about what the container may.
     let unknown = context::unknown_names(&settings.exec);
     findings.problems.extend(unknown);
@@ -86,6 +95,32 @@ pub fn run(settings: &Settings, located: &Located, argv: &[OsString]) -> u8 {
     } else {
         error!("{}", count(findings.problems.len(), "problem"));
         exit::CONFIG
+    }
+}
+
+/// Owners of files to be rendered who are nobody here. Another build stage may still add them.
+fn unknown_owners(rules: &[Rule], findings: &mut Findings) {
+    let outputs = rules.iter().flat_map(|rule| match &rule.action {
+        Action::Render(outputs) => &outputs[..],
+        Action::Run(_) => &[],
+    });
+    let owned: Vec<_> = outputs
+        .filter_map(|output| Some((output, output.owner.as_ref()?)))
+        .collect();
+    if owned.is_empty() {
+        return;
+    }
+    match accounts::read() {
+        Ok(accounts) => findings
+            .doubts
+            .extend(owned.iter().filter_map(|(output, owner)| {
+                let message = format!("`owner`: {}", accounts.find(owner).err()?);
+                Some(Problem {
+                    message,
+                    ..output.said.clone()
+                })
+            })),
+        Err(problems) => findings.doubts.extend(problems),
     }
 }
 

@@ -27,6 +27,7 @@ Options:
       --health           healthy or not, for HEALTHCHECK: exits with 0 or 1
       --metrics          print the metrics of the container and of disco, as OpenMetrics
       --check            check settings, schemas, rules, handlers and command; run nothing
+      --install-layers [DIR] for an image build: run the `install` of each layer, then leave
   -V, --version          print the version
   -h                     print this help
       --help             the same, or how the container is called if its contract says that
@@ -62,6 +63,7 @@ const LONG: &[&str] = &[
     "exit-map",
     "rewrite",
     "check",
+    "install-layers",
     "explain",
     "json",
     "health",
@@ -77,6 +79,8 @@ pub enum Action {
     Run,
     /// Check everything, run nothing.
     Check,
+    /// Run the install programs of layers; the command is their directory, if one was given.
+    InstallLayers,
     /// Say why it waits.
     Explain {
         /// As the document, and not as a table.
@@ -186,6 +190,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
             Long("health") => parsed.action = Action::Health,
             Long("metrics") => parsed.action = Action::Metrics,
             Long("check") => parsed.action = Action::Check,
+            Long("install-layers") => parsed.action = Action::InstallLayers,
             Short('V') | Long("version") => parsed.action = Action::Version,
             Short('h') => parsed.action = Action::Help,
             // What `docker run IMAGE --help` asks is how the image is used.
@@ -208,7 +213,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
         _ => {}
     }
     let most = match parsed.action {
-        Action::Explain { .. } => 1,
+        Action::Explain { .. } | Action::InstallLayers => 1,
         Action::Health | Action::Metrics => 0,
         _ => usize::MAX,
     };
@@ -334,6 +339,10 @@ mod tests {
         assert_eq!(words("--metrics").unwrap().action, Action::Metrics);
         assert!(words("--metrics x").is_err());
         assert_eq!(words("explain").unwrap().action, Action::Run);
+        let parsed = words("--install-layers /l").unwrap();
+        assert_eq!(parsed.action, Action::InstallLayers);
+        assert_eq!(parsed.command, ["/l"]);
+        assert!(words("--install-layers /l x").is_err());
         for (text, expected) in [
             ("--health", true),
             ("-z --health", true),

@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, access};
 use serde_json::Value;
 
 use crate::contract::problem::Problem;
-use crate::contract::rule::{self, Rule};
+use crate::contract::render::{Output, Template};
+use crate::contract::rule::{self, Action, Rule};
 use crate::contract::schema::Schema;
 use crate::contract::text::{self, Format, Snippet, Step};
 use crate::contract::{suggest, tree};
+use crate::disco::textfile;
 
 /// Directories nested deeper than this are a mistake, or a loop that the filesystem permits.
 const MAX_DEPTH: usize = 16;
@@ -23,6 +26,8 @@ const MAX_DEPTH: usize = 16;
 pub struct Layers {
     /// In order of directory, then sorted path, then place in the file.
     pub rules: Vec<Rule>,
+    /// The templates of each rule, in the order of its outputs; none for a rule with a handler.
+    pub templates: Vec<Vec<Arc<Template>>>,
     /// By interface name. Only good ones: a broken schema that a rule needs is a problem.
     pub schemas: BTreeMap<String, Schema>,
 }
@@ -131,7 +136,41 @@ pub fn load(path: &[PathBuf]) -> (Layers, Findings) {
         }
     }
     check_interfaces(&layers, broken, &mut findings);
+    layers.templates = templates(&layers.rules, &mut findings);
     (layers, findings)
+}
+
+/// Compiles the templates of all rules.
+fn templates(rules: &[Rule], findings: &mut Findings) -> Vec<Vec<Arc<Template>>> {
+    let mut compile = |rule: &Rule, output: &Output| {
+        let template = match output.compile(&rule.file, &textfile::read) {
+            Ok(template) => template,
+            Err(problems) => {
+                findings.problems.extend(problems);
+                return None;
+            }
+        };
+        let is_given = |name: &&String| rule.when.iter().any(|when| tree::head(when) == *name);
+        for name in template.names().iter().filter(|name| !is_given(name)) {
+            let hint = suggest::hint(name, rule.when.iter().map(|when| tree::head(when)));
+            let message = format!(
+                "uses `{name}`, which is none of the interfaces in `when`, and so never defined{hint}"
+            );
+            findings.doubts.push(Problem {
+                message,
+                ..output.said.clone()
+            });
+        }
+        Some(Arc::new(template))
+    };
+    let of_rule = |rule: &Rule| match &rule.action {
+        Action::Run(_) => Vec::new(),
+        Action::Render(outputs) => {
+            let compiled = outputs.iter().filter_map(|output| compile(rule, output));
+            compiled.collect()
+        }
+    };
+    rules.iter().map(of_rule).collect()
 }
 
 /// Every interface a rule names must have a schema; for `any`, one of them must. A broken schema is
@@ -341,14 +380,18 @@ pub fn search_path(path: &[PathBuf]) -> OsString {
     search
 }
 
-/// Finds a handler: on `disco.path`, next to the rules file, on PATH. A name with a slash is
-/// relative to the working directory, or else to the rules file.
+/// Finds a handler of a rules file: on `disco.path`, next to the rules file, on PATH. A name with a
+/// slash is relative to the working directory, or else to the rules file.
 ///
 /// # Errors
 /// See [`NoHandler`].
-pub fn find_handler(rule: &Rule, path: &[PathBuf], search: &OsStr) -> Result<PathBuf, NoHandler> {
-    let name = rule.handler.first().map(String::as_str).unwrap_or_default();
-    let beside = rule.file.parent().unwrap_or(Path::new("")).join(name);
+pub fn find_handler(
+    rules: &Path,
+    name: &str,
+    path: &[PathBuf],
+    search: &OsStr,
+) -> Result<PathBuf, NoHandler> {
+    let beside = rules.parent().unwrap_or(Path::new("")).join(name);
     let candidates: Vec<PathBuf> = if name.contains('/') {
         vec![PathBuf::from(name), beside]
     } else {
@@ -408,8 +451,7 @@ fn interpreter(script: &Path) -> Option<String> {
 
 /// The message for a handler that cannot be run; the first phrase is the original's.
 #[must_use]
-pub fn no_handler(rule: &Rule, why: &NoHandler, path: &[PathBuf]) -> String {
-    let name = rule.handler.first().map(String::as_str).unwrap_or_default();
+pub fn no_handler(name: &str, why: &NoHandler, path: &[PathBuf]) -> String {
     match why {
         NoHandler::NotFound if name.contains('/') => format!("Handler: {name} does not exist"),
         NoHandler::NotFound => {
@@ -545,8 +587,11 @@ mod tests {
         ]);
         let path = [dir.path().to_owned()];
         let (layers, _) = load(&path);
-        let find =
-            |index: usize| find_handler(&layers.rules[index], &path, OsStr::new("/usr/bin:/bin"));
+        let find = |index: usize| {
+            let rule = &layers.rules[index];
+            let name = rule.programs().next().unwrap();
+            find_handler(&rule.file, name, &path, OsStr::new("/usr/bin:/bin"))
+        };
         let beside = dir.path().join("sub/h");
         assert_eq!(find(0), Err(NoHandler::NotExecutable(beside.clone())));
         fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();

@@ -11,7 +11,7 @@
 //! 6. When the command ends, what is left gets TERM, time, KILL; the shutdown hook runs; disco leaves
 //!    with the command's status.
 //!
-//! Beside it, in processes of their own: [`check`] before a start, [`explain`], [`health`] and
+//! Beside it, in processes of their own: [`install`] and [`check`] before a start, [`explain`], [`health`] and
 //! [`metrics`] while it runs.
 //!
 //! Under the name of another init there is 4 to 6 only, without hooks, by that program's rules:
@@ -19,6 +19,7 @@
 //!
 //! `init` never imports `agent` but for the one call that the forked child makes.
 
+pub mod accounts;
 pub mod agent;
 pub mod cgroup;
 pub mod check;
@@ -28,6 +29,7 @@ pub mod dropin;
 pub mod explain;
 pub mod health;
 pub mod init;
+pub mod install;
 pub mod layers;
 pub mod ledger;
 pub mod link;
@@ -36,6 +38,7 @@ pub mod metrics;
 pub mod numbers;
 pub mod probe;
 pub mod settings;
+pub mod textfile;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -79,6 +82,14 @@ pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
     match arguments.action {
         Action::Help => return print(cli::HELP),
         Action::Usage => return print(&usage(&arguments)),
+        Action::InstallLayers => {
+            inherited.restore();
+            log::install(
+                arguments.log_level.unwrap_or(Level::Info),
+                log::Format::Text,
+            );
+            return install::run(arguments.command.first());
+        }
         Action::Version => return print(concat!("disco ", env!("CARGO_PKG_VERSION"), "\n")),
         Action::Run | Action::Check | Action::Explain { .. } | Action::Metrics | Action::Health => {
         }

@@ -46,12 +46,25 @@ pub struct Job {
     pub arguments: Vec<String>,
     /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// What it reads on stdin.
+    /// The directory that it starts in; `None` is disco's own.
+    pub directory: Option<PathBuf>,
+    /// The data that it works on: what must not be seen in its output.
     pub payload: Value,
+    /// What it reads on stdin.
+    pub input: Input,
     /// Its time limit.
     pub timeout: Option<Duration>,
     /// From TERM to KILL.
     pub grace: Duration,
+}
+
+/// What a program reads on stdin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// The payload.
+    Payload,
+    /// Nothing: it finds its end at once.
+    Nothing,
 }
 
 /// How a handler failed, without data.
@@ -145,9 +158,15 @@ fn spawn(job: &Job) -> io::Result<Child> {
             .args(&job.arguments)
             .env_clear()
             .envs(job.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::piped())
+            .stdin(match job.input {
+                Input::Payload => Stdio::piped(),
+                Input::Nothing => Stdio::null(),
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(directory) = &job.directory {
+            command.current_dir(directory);
+        }
         sys::set_apart(&mut command);
         command.spawn()
     };

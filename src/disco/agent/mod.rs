@@ -11,14 +11,16 @@ pub mod engine;
 pub mod handler;
 pub mod http;
 pub mod metrics;
+pub mod render;
 pub mod report;
 mod silent;
 pub mod sources;
 pub mod tail;
 pub mod visitors;
 pub mod waiting;
+pub mod work;
 
-use std::ffi::OsString;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -32,7 +34,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use tracing::{error, info, warn};
 
 use self::engine::{Engine, Status, Step, Verdict};
-use self::handler::{Failure, Job};
+use self::handler::Failure;
 use self::metrics::Known;
 use self::metrics::push::Pusher;
 use self::report::History;
@@ -40,6 +42,7 @@ use self::sources::{Source, Update};
 use self::tail::{Inputs, Tail};
 use self::visitors::{Visit, Visitors};
 use self::waiting::Reminder;
+use self::work::{Effect, Work};
 use super::layers::{self, Layers};
 use super::link::{self, Message, Stays, Word};
 use super::log;
@@ -48,7 +51,7 @@ use super::settings::{Mode, Settings};
 use crate::contract::exit;
 use crate::contract::metrics::model::Family;
 use crate::contract::metrics::openmetrics;
-use crate::contract::rule::{HandlerEnv, Rule, Then};
+use crate::contract::rule::Then;
 use crate::contract::text;
 use crate::contract::tree::Facts;
 use crate::sys::{self, watchdog};
@@ -88,7 +91,7 @@ pub struct Circumstances<'a> {
 #[must_use]
 pub fn run(settings: &Settings, link: OwnedFd, mut circumstances: Circumstances<'_>) -> u8 {
     sys::restrain(settings.agent_memory);
-    let (layers, findings) = match circumstances.has_rules {
+    let (layers, mut findings) = match circumstances.has_rules {
         true => layers::load(&settings.path),
         false => Default::default(),
     };
@@ -103,6 +106,7 @@ pub fn run(settings: &Settings, link: OwnedFd, mut circumstances: Circumstances<
             warn!("a rule with `once: false` cannot watch with `disco.mode=exec`");
         }
     }
+    findings.problems.extend(work::no_destdir(settings));
     if !findings.problems.is_empty() {
         for problem in &findings.problems {
             error!("{problem}");
@@ -142,7 +146,7 @@ struct Running {
     rule: usize,
     payload: Value,
     since: Instant,
-    outcome: JoinHandle<Result<(), Failure>>,
+    outcome: JoinHandle<Result<Effect, Failure>>,
 }
 
 struct Agent<'a> {
@@ -162,6 +166,8 @@ struct Agent<'a> {
     started: Instant,
     /// Whether rules are no longer applied, because the container ends.
     wanes: bool,
+    /// Rules that an agent before this one began to apply, and did not live to finish.
+    cut: BTreeSet<usize>,
     reminder: Reminder,
     deadline: Option<Instant>,
     configured: bool,
@@ -170,7 +176,7 @@ struct Agent<'a> {
 /// Why the loop woke.
 enum Event {
     Source(usize, Update),
-    Handler(Result<(), Failure>),
+    Handler(Result<Effect, Failure>),
     Question(OwnedFd),
     Visitor(Visit),
     Timer,
@@ -186,7 +192,7 @@ impl<'a> Agent<'a> {
         circumstances: &mut Circumstances<'_>,
     ) -> std::io::Result<Self> {
         let rules = std::mem::take(&mut layers.rules);
-        warn_of_handlers(&rules, settings);
+        work::warn_of_programs(&rules, settings);
         let (wanted, more_is_wanted) = watch::channel(false);
         let declared = if circumstances.has_rules {
             &settings.sources[..]
@@ -235,6 +241,7 @@ impl<'a> Agent<'a> {
             pusher,
             started,
             wanes: false,
+            cut: cut(&circumstances.applied),
             reminder: Reminder::new(Instant::now()),
             deadline: deadline.map(|limit| circumstances.started + limit),
             configured: circumstances.resumed,
@@ -434,33 +441,18 @@ impl<'a> Agent<'a> {
         let Some((rule, _)) = self.engine.rule(index) else {
             return;
         };
-        let search = layers::search_path(&self.settings.path);
         info!("executing {}", rule.label());
         let number = u32::try_from(index).unwrap_or(u32::MAX);
         self.tell(Message::Applied(number, 0));
-        let program = layers::find_handler(rule, &self.settings.path, &search)
-            .map_err(|why| layers::no_handler(rule, &why, &self.settings.path));
-        let job = Job {
-            name: rule.handler.first().cloned().unwrap_or_default(),
-            program: program
-                .as_deref()
-                .map(ToOwned::to_owned)
-                .unwrap_or_default(),
-            arguments: rule.handler.get(1..).unwrap_or_default().to_vec(),
-            environment: environment(rule, self.settings, search),
-            payload: payload.clone(),
-            timeout: rule.timeout.map_or(self.settings.handler_timeout, |limit| {
-                Some(limit).filter(|l| !l.is_zero())
-            }),
-            grace: self.settings.plan.drain.max(Duration::from_secs(1)),
-        };
+        let templates = self.layers.templates.get(index);
+        let templates = templates.map(Vec::as_slice).unwrap_or_default();
+        let work = Work::of(rule, templates, &payload, self.settings);
         let mut stop = self.stop.subscribe();
         let link = self.link.clone();
         let outcome = tokio::task::spawn_local(async move {
-            program.map_err(Failure::from)?;
             // Init ends the group if this process dies before it.
             let started = |group| drop(link::tell(&*link, Message::Handler(group)));
-            handler::run(&job, &mut stop, started).await
+            work.run(&mut stop, started).await
         });
         self.engine.started(index);
         self.running = Some(Running {
@@ -471,7 +463,7 @@ impl<'a> Agent<'a> {
         });
     }
 
-    fn handled(&mut self, outcome: Result<(), Failure>) -> Option<u8> {
+    fn handled(&mut self, outcome: Result<Effect, Failure>) -> Option<u8> {
         let running = self.running.take()?;
         self.tell(Message::Handler(0));
         let took = running.since.elapsed();
@@ -481,7 +473,7 @@ impl<'a> Agent<'a> {
             .map(|(rule, _)| rule.label())
             .unwrap_or_default();
         let failure = match outcome {
-            Ok(()) => {
+            Ok(effect) => {
                 let number = u32::try_from(running.rule).unwrap_or(u32::MAX);
                 self.tell(Message::Applied(
                     number,
@@ -489,7 +481,9 @@ impl<'a> Agent<'a> {
                 ));
                 self.history.ran(running.rule, took, None);
                 let then = self.engine.succeeded(running.rule, running.payload);
-                if self.configured {
+                // Nobody knows how far a run came whose agent died.
+                let was_cut = self.cut.remove(&running.rule);
+                if self.configured && (effect == Effect::Changed || was_cut) {
                     match then {
                         Then::Nothing => {}
                         Then::Signal(number) => self.tell(Message::Signal(number)),
@@ -625,7 +619,7 @@ impl<'a> Agent<'a> {
     }
 }
 
-async fn finished(running: &mut Option<Running>) -> Result<(), Failure> {
+async fn finished(running: &mut Option<Running>) -> Result<Effect, Failure> {
     match running {
         Some(running) => match (&mut running.outcome).await {
             Ok(outcome) => outcome,
@@ -657,26 +651,9 @@ fn limit(fail_limit: u32) -> String {
     }
 }
 
-/// A handler that is not there will fail, and it is better to know before the data comes.
-fn warn_of_handlers(rules: &[Rule], settings: &Settings) {
-    let search = layers::search_path(&settings.path);
-    for rule in rules {
-        if let Err(why) = layers::find_handler(rule, &settings.path, &search) {
-            warn!("{}", layers::no_handler(rule, &why, &settings.path));
-        }
-    }
-}
-
-/// PATH, what `disco.handler_env` hands on, and what the rule sets; nothing else (conformance 27).
-fn environment(rule: &Rule, settings: &Settings, path: OsString) -> Vec<(OsString, OsString)> {
-    let mut all = vec![(OsString::from("PATH"), path)];
-    let pass = |name: &String| Some((OsString::from(name), std::env::var_os(name)?));
-    all.extend(settings.handler_env.iter().filter_map(pass));
-    for entry in &rule.env {
-        match entry {
-            HandlerEnv::Pass(name) => all.extend(pass(name)),
-            HandlerEnv::Set(name, value) => all.push((name.into(), value.into())),
-        }
-    }
-    all
+/// The rules that were begun: nothing is known of the data.
+fn cut(applied: &[(u32, u64)]) -> BTreeSet<usize> {
+    let begun = applied.iter().filter(|(_, fingerprint)| *fingerprint == 0);
+    let numbers = begun.filter_map(|(number, _)| usize::try_from(*number).ok());
+    numbers.collect()
 }

@@ -15,14 +15,12 @@ use crate::contract::account::{Accounts, Identity};
 use crate::contract::capability::{self, Set};
 use crate::contract::problem::Problem;
 use crate::contract::rlimit::{self, Limit};
+use crate::disco::accounts;
 use crate::disco::settings::ExecSettings;
 use crate::sys::{
     self,
     credentials::{self, Capabilities, Ids},
 };
-
-const PASSWD: &str = "/etc/passwd";
-const GROUP: &str = "/etc/group";
 
 /// What a process does to itself before it becomes the command. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -385,20 +383,12 @@ pub fn unknown_names(settings: &ExecSettings) -> Vec<Problem> {
     problems
 }
 
-/// Both files, if they are needed. An image without them has nobody, and numbers are enough.
+/// Both files, if they are needed.
 fn accounts(settings: &ExecSettings) -> Result<Accounts, Vec<Problem>> {
     if settings.user.is_none() && settings.groups.is_none() {
         return Ok(Accounts::default());
     }
-    let read = |path: &str| match std::fs::read(path) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Problem::new(format!("cannot read it: {error}")).in_file(path)),
-    };
-    match (read(PASSWD), read(GROUP)) {
-        (Ok(passwd), Ok(group)) => Ok(Accounts::parse(&passwd, &group)),
-        (passwd, group) => Err([passwd.err(), group.err()].into_iter().flatten().collect()),
-    }
+    accounts::read()
 }
 
 /// Whom the settings name, and the groups that they name apart from that.

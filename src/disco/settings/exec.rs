@@ -61,7 +61,7 @@ pub(super) fn read(section: &Section<'_>) -> ExecSettings {
         user: section.parsed("user", Spec::parse),
         groups: section.text("groups").map(|text| split_list(&text)),
         umask: section.parsed("umask", umask),
-        workdir: section.parsed("workdir", workdir),
+        workdir: section.parsed("workdir", directory),
         nice: section.parsed("nice", nice),
         ulimits: section
             .parsed("ulimits", rlimit::parse_list)
@@ -86,7 +86,8 @@ pub(super) fn octal(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 8).ok().filter(|_| is_octal)
 }
 
-fn workdir(text: &str) -> Result<PathBuf, String> {
+/// An absolute path.
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     if text.starts_with('/') && !text.contains('\0') {
         Ok(text.into())
     } else {

@@ -105,6 +105,8 @@ pub struct Settings {
     pub handler_timeout: Option<Duration>,
     /// Variables of the container that handlers get beside PATH.
     pub handler_env: Vec<String>,
+    /// The directory that stands for the root where files are rendered; `None` is the root.
+    pub destdir: Option<PathBuf>,
     /// Longest wait for the configuration; `None`, the default, waits for ever.
     pub deadline: Option<Duration>,
     /// Supervise or exec.
@@ -214,6 +216,7 @@ fn general(section: &Section<'_>) -> Settings {
         fail_limit: section.number("fail_limit", 5),
         handler_timeout: section.limit("handler_timeout", Some(Duration::from_secs(60))),
         handler_env: section.list("handler_env"),
+        destdir: section.parsed("destdir", exec::directory),
         deadline: section.limit("deadline", None),
         mode: section.choice(
             "mode",
