@@ -3,4 +3,5 @@
 //! It runs no container; that is for `host`.
 
 pub mod failure;
+pub mod layers;
 pub mod ui;
