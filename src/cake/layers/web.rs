@@ -203,7 +203,11 @@ fn reason(error: reqwest::Error) -> String {
         cause = source;
     }
     let text = cause.to_string();
-    match text.contains("UnknownIssuer") {
+    // An authority that has the name of a known one makes for a bad signature.
+    let is_unknown = ["UnknownIssuer", "BadSignature"]
+        .iter()
+        .any(|word| text.contains(word));
+    match is_unknown {
         true => format!("{text}; name its authority with --cacert"),
         false => text,
     }
