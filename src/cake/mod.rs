@@ -6,4 +6,5 @@ pub mod builder;
 pub mod disco;
 pub mod failure;
 pub mod files;
+pub mod layers;
 pub mod ui;

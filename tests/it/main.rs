@@ -36,6 +36,9 @@ mod flat;
 mod hooks;
 /// The process side: signals, exit statuses, what the command finds.
 mod init;
+/// Layers: found, pinned, written, listed.
+#[cfg(feature = "cake")]
+mod layers;
 /// Metrics: written by the container, counted by disco, shown and sent.
 mod metrics;
 /// What the README says is so.

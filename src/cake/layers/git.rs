@@ -1,0 +1,585 @@
+//! Layers out of git repositories, through the `git` program: which commit a branch or a tag is, and
+//! the files of a commit.
+//!
+//! Nothing is ever checked out: a commit is fetched into a bare repository and its files are read as
+//! objects, so that no hook, filter, attribute, submodule or link of the repository takes effect. What
+//! was fetched stays in a cache, by repository and commit.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::tree::Tree;
+use super::web::Trust;
+use crate::cake::ui::Ui;
+use crate::contract::layer::digest;
+use crate::contract::layer::repo::{self, Transport};
+use crate::contract::problem::Problem;
+use crate::contract::suggest;
+
+/// Links to links to links of a repository that are followed.
+const MAX_LINKS: usize = 8;
+
+/// What of git's words is told.
+const LAST_LINES: usize = 4;
+
+/// Variables of git that say how to get through to a server; all others say what to do.
+const KEPT: [&str; 8] = [
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_SSH_VARIANT",
+    "GIT_ASKPASS",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "GIT_PROXY_SSL_CAINFO",
+    "GIT_CONFIG_GLOBAL",
+];
+
+/// A repository, and who named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repo {
+    /// What git is told. A local one is an absolute path or a `file://` URL.
+    pub url: String,
+    /// Whether the user named it, who may name what is on this machine; an index may not.
+    pub is_users: bool,
+}
+
+/// git, and where it keeps what it has fetched.
+pub struct Git<'a> {
+    cache: Option<PathBuf>,
+    trust: &'a Trust,
+    offline: bool,
+    insecure: bool,
+    ui: &'a Ui,
+    /// In place of the cache where that cannot be written.
+    scratch: OnceCell<TempDir>,
+}
+
+impl<'a> Git<'a> {
+    /// `cache` is made when something is fetched; without one nothing is kept.
+    #[must_use]
+    pub fn new(
+        cache: Option<PathBuf>,
+        trust: &'a Trust,
+        offline: bool,
+        insecure: bool,
+        ui: &'a Ui,
+    ) -> Self {
+        Self {
+            cache,
+            trust,
+            offline,
+            insecure,
+            ui,
+            scratch: OnceCell::new(),
+        }
+    }
+
+    /// The commit that a branch, a tag or a whole commit is; `None` is the default branch. As to git
+    /// itself, a tag comes before a branch of the same name.
+    ///
+    /// # Errors
+    /// No such name, no such repository, one that may not be asked.
+    pub fn commit(&self, repo: &Repo, rev: Option<&str>) -> Result<String, Problem> {
+        let transport = self.allowed(repo)?;
+        if let Some(rev) = rev.filter(|rev| digest::is_commit(rev)) {
+            return Ok(rev.to_owned());
+        }
+        let shown = repo::shown(&repo.url);
+        let wanted = rev.unwrap_or("the default branch");
+        if self.offline && transport != Transport::Local {
+            return Err(Problem::new(format!(
+                "{shown}: cannot ask which commit {wanted} is while offline; run once without \
+                 --offline, and keep cake.lock"
+            )));
+        }
+        let _step = self.ui.step("Asking", &shown);
+        let mut command = self.command(transport);
+        command.args(["ls-remote", "--quiet", "--", &repo.url]);
+        let names = match rev {
+            None => vec!["HEAD".to_owned()],
+            Some(full) if full.starts_with("refs/") => {
+                vec![format!("{full}^{{}}"), full.to_owned()]
+            }
+            Some(rev) => vec![
+                format!("refs/tags/{rev}^{{}}"),
+                format!("refs/tags/{rev}"),
+                format!("refs/heads/{rev}"),
+            ],
+        };
+        let listed = self.run(command, &repo.url)?;
+        let listed = String::from_utf8_lossy(&listed);
+        let refs: BTreeMap<&str, &str> = listed
+            .lines()
+            .filter_map(|line| line.split_once('\t'))
+            .map(|(commit, name)| (name, commit))
+            .collect();
+        let commit = names.iter().find_map(|name| refs.get(name.as_str()));
+        match commit {
+            Some(commit) if digest::is_commit(commit) => Ok((*commit).to_owned()),
+            Some(_) => Err(Problem::new(format!(
+                "{shown}: names its commits otherwise than by SHA-1, which cake does not know"
+            ))),
+            None if rev.is_none() => Err(Problem::new(format!(
+                "{shown}: has no default branch; name a branch or a tag with `rev`"
+            ))),
+            None => {
+                let known = refs.keys().filter_map(|name| {
+                    let name = name
+                        .strip_prefix("refs/heads/")
+                        .or(name.strip_prefix("refs/tags/"));
+                    name.filter(|name| !name.ends_with("^{}"))
+                });
+                let hint = suggest::hint(wanted, known);
+                Err(Problem::new(format!(
+                    "{shown}: has no branch or tag `{wanted}` (a commit is given in full, 40 hex \
+                     digits){hint}"
+                )))
+            }
+        }
+    }
+
+    /// The files of a commit, below `subpath`.
+    ///
+    /// # Errors
+    /// What cannot be fetched, is not there, or cannot be part of a layer.
+    pub fn tree(
+        &self,
+        repo: &Repo,
+        commit: &str,
+        subpath: Option<&str>,
+    ) -> Result<Tree, Vec<Problem>> {
+        let transport = self.allowed(repo).map_err(|problem| vec![problem])?;
+        let store = self
+            .fetched(repo, transport, commit)
+            .map_err(|problem| vec![problem])?;
+        self.read(&store, repo, commit, subpath)
+    }
+
+    /// A bare repository that holds the commit.
+    fn fetched(&self, repo: &Repo, transport: Transport, commit: &str) -> Result<PathBuf, Problem> {
+        let shown = repo::shown(&repo.url);
+        let key = digest::sha256(repo.url.as_bytes());
+        let name = format!("{}-{commit}.git", key.get(..16).unwrap_or(&key));
+        let caches = self.cache.iter().map(PathBuf::as_path);
+        let places = caches.chain(self.scratch.get().map(TempDir::path));
+        if let Some(kept) = places
+            .map(|place| place.join(&name))
+            .find(|path| path.is_dir())
+        {
+            return Ok(kept);
+        }
+        if self.offline && transport != Transport::Local {
+            return Err(Problem::new(format!(
+                "{shown}: commit {commit} is not in the cache, and cannot be fetched while \
+                 offline; run once without --offline, or `cake vendor`"
+            )));
+        }
+        let _step = self.ui.step("Fetching", &shown);
+        let (place, fresh) = self.place()?;
+        let mut init = self.command(transport);
+        init.args(["init", "--quiet", "--bare", "--template=", "--"]);
+        init.arg(fresh.path());
+        self.run(init, &repo.url)?;
+
+        let shallow = ["--depth=1"];
+        let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+        let fetch = |options: &[&str], refs: &[&str]| {
+            let mut command = self.command(transport);
+            command.arg("--git-dir").arg(fresh.path());
+            command.args(["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"]);
+            command.args(options).args(["--", &repo.url]).args(refs);
+            self.run(command, &repo.url)
+        };
+        // Some servers hand out what has a name only, and files on a web server know no depth.
+        if let Err(problem) = fetch(&shallow, &[commit]) {
+            let words = [
+                "unadvertised",
+                "not our ref",
+                "shallow",
+                "dumb http",
+                "find remote ref",
+            ];
+            if !words.iter().any(|word| problem.message.contains(word)) {
+                return Err(problem);
+            }
+            fetch(&[], &all)?;
+        }
+        let mut check = self.command(transport);
+        check.arg("--git-dir").arg(fresh.path());
+        check.args(["cat-file", "-e", &format!("{commit}^{{commit}}")]);
+        if self.run(check, &repo.url).is_err() {
+            return Err(Problem::new(format!(
+                "{shown}: has no commit {commit} (any more)"
+            )));
+        }
+        let kept = place.join(name);
+        let fresh = fresh.keep();
+        if let Err(error) = fs::rename(&fresh, &kept) {
+            // Somebody else may have been faster, and has the same.
+            let _ = fs::remove_dir_all(&fresh);
+            if !kept.is_dir() {
+                return Err(Problem::new(format!("cannot be made: {error}")).in_file(kept));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Where fetched commits are kept, and a fresh directory in there.
+    fn place(&self) -> Result<(PathBuf, TempDir), Problem> {
+        let fresh = |place: &Path| {
+            fs::create_dir_all(place)?;
+            tempfile::Builder::new().prefix(".fetch-").tempdir_in(place)
+        };
+        if let Some(cache) = &self.cache {
+            if let Ok(made) = fresh(cache) {
+                return Ok((cache.clone(), made));
+            }
+        }
+        let failed = |error| Problem::new(format!("cannot make a temporary directory: {error}"));
+        if self.scratch.get().is_none() {
+            let _ = self.scratch.set(tempfile::tempdir().map_err(failed)?);
+        }
+        let scratch = self
+            .scratch
+            .get()
+            .map(TempDir::path)
+            .unwrap_or(Path::new("/tmp"));
+        Ok((scratch.to_owned(), fresh(scratch).map_err(failed)?))
+    }
+
+    fn read(
+        &self,
+        store: &Path,
+        repo: &Repo,
+        commit: &str,
+        subpath: Option<&str>,
+    ) -> Result<Tree, Vec<Problem>> {
+        let shown = repo::shown(&repo.url);
+        let place = match subpath {
+            Some(path) => format!("{shown} in {path}"),
+            None => shown.clone(),
+        };
+        let refuse = |message: String| Problem::new(format!("{place}: {message}"));
+        let top = format!("{commit}:{}", subpath.unwrap_or_default());
+        let mut list = self.command(Transport::Local);
+        list.arg("--git-dir").arg(store);
+        list.args(["ls-tree", "-r", "-l", "-z", "--full-tree", &top]);
+        let listed = self.run(list, &repo.url).map_err(|_| {
+            let short = commit.get(..12).unwrap_or(commit);
+            vec![refuse(format!(
+                "there is no such directory at commit {short}"
+            ))]
+        })?;
+        let entries = entries(&listed).map_err(|message| vec![refuse(message)])?;
+        let mut objects = Objects::open(self.command(Transport::Local), store)
+            .map_err(|message| vec![refuse(message)])?;
+        let mut tree = Tree::default();
+        let mut problems = Vec::new();
+        for path in entries.keys() {
+            let added = objects.follow(&entries, path).and_then(|entry| {
+                tree.admit(path, entry.size)?;
+                let bytes = objects.get(&entry.object)?;
+                tree.insert(path, bytes, entry.mode == "100755")
+            });
+            if let Err(message) = added {
+                problems.push(refuse(message));
+            }
+            if problems.len() > 20 {
+                break;
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(tree),
+            false => Err(problems),
+        }
+    }
+
+    /// How the repository is reached, if it may be.
+    fn allowed(&self, repo: &Repo) -> Result<Transport, Problem> {
+        let refuse = |message: &str| {
+            Problem::new(format!("repository {}: {message}", repo::shown(&repo.url)))
+        };
+        match repo::transport(&repo.url).map_err(|message| refuse(&message))? {
+            Transport::Http if !self.insecure => Err(refuse(
+                "is not https, so anybody could answer; use https, or --insecure",
+            )),
+            Transport::Local if !repo.is_users => Err(refuse(
+                "is on this machine, and only you may name such a one: in cake.conf or on the \
+                 command line",
+            )),
+            transport => Ok(transport),
+        }
+    }
+
+    /// git, without anything of ours that would have it do something else, and unable to ask anybody.
+    fn command(&self, transport: Transport) -> Command {
+        let mut command = Command::new("git");
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("GIT_") && !KEPT.contains(&text.as_ref()) {
+                command.env_remove(&name);
+            }
+        }
+        let protocols = match transport {
+            Transport::Https => "https",
+            Transport::Ssh => "ssh",
+            Transport::Http => "http:https",
+            Transport::Local => "file",
+        };
+        command
+            .env("GIT_ALLOW_PROTOCOL", protocols)
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_NO_REPLACE_OBJECTS", "1")
+            .env("SSH_ASKPASS_REQUIRE", "never")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null());
+        let is_unset = |name: &str| std::env::var_os(name).is_none();
+        if is_unset("GIT_ASKPASS") {
+            // An empty one keeps git from looking for others.
+            command.env("GIT_ASKPASS", "");
+        }
+        if transport == Transport::Ssh && is_unset("GIT_SSH") && is_unset("GIT_SSH_COMMAND") {
+            command.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes");
+        }
+        if let Some(bundle) = self.trust.bundle() {
+            command.env("GIT_SSL_CAINFO", bundle);
+        }
+        for setting in [
+            "core.hooksPath=/dev/null",
+            "core.fsmonitor=false",
+            "credential.interactive=false",
+            "gc.auto=0",
+            "maintenance.auto=false",
+            "fetch.recurseSubmodules=false",
+            "transfer.bundleURI=false",
+            // A server that says nothing for half a minute is gone.
+            "http.lowSpeedLimit=1",
+            "http.lowSpeedTime=30",
+        ] {
+            command.args(["-c", setting]);
+        }
+        command
+    }
+
+    fn run(&self, mut command: Command, url: &str) -> Result<Vec<u8>, Problem> {
+        let output = command.output().map_err(not_started)?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        let said = repo::cleaned(&String::from_utf8_lossy(&output.stderr));
+        let printable = |c: char| !c.is_control();
+        let lines: Vec<String> = said
+            .lines()
+            .map(|line| line.trim().chars().filter(|c| printable(*c)).collect())
+            .filter(|line: &String| !line.is_empty())
+            .collect();
+        let last = lines
+            .get(lines.len().saturating_sub(LAST_LINES)..)
+            .unwrap_or_default();
+        let said = match last.is_empty() {
+            true => output.status.to_string(),
+            false => last.join("; "),
+        };
+        Err(Problem::new(format!(
+            "{}: git says: {said}",
+            repo::shown(url)
+        )))
+    }
+}
+
+fn not_started(error: std::io::Error) -> Problem {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Problem::new(
+            "the program `git` is not here, and a layer comes from a repository; install it, or \
+             have the layer vendored with `cake vendor` where it is",
+        ),
+        _ => Problem::new(format!("cannot start git: {error}")),
+    }
+}
+
+/// A line of `git ls-tree -l`.
+struct Entry {
+    mode: String,
+    object: String,
+    size: u64,
+}
+
+fn entries(listed: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
+    let mut entries = BTreeMap::new();
+    for line in listed
+        .split(|byte| *byte == 0)
+        .filter(|line| !line.is_empty())
+    {
+        let line = std::str::from_utf8(line)
+            .map_err(|_| "a file has a name that is no UTF-8; rename it".to_owned())?;
+        let parsed = line.split_once('\t').and_then(|(facts, path)| {
+            let mut facts = facts.split_ascii_whitespace();
+            let mode = facts.next()?.to_owned();
+            let object = facts.nth(1)?.to_owned();
+            // A submodule has none.
+            let size = facts.next()?.parse().unwrap_or_default();
+            Some((path.to_owned(), Entry { mode, object, size }))
+        });
+        let (path, entry) = parsed.ok_or("git lists its files in an unknown way")?;
+        entries.insert(path, entry);
+    }
+    Ok(entries)
+}
+
+/// The objects of a repository, read one after the other.
+struct Objects {
+    child: std::process::Child,
+    answers: BufReader<std::process::ChildStdout>,
+}
+
+impl Objects {
+    fn open(mut command: Command, store: &Path) -> Result<Self, String> {
+        let mut child = command
+            .arg("--git-dir")
+            .arg(store)
+            .args(["cat-file", "--batch"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| not_started(error).message)?;
+        let answers = child.stdout.take().ok_or("cannot read from git")?;
+        Ok(Self {
+            child,
+            answers: BufReader::new(answers),
+        })
+    }
+
+    fn get(&mut self, object: &str) -> Result<Vec<u8>, String> {
+        let broken = |error: std::io::Error| format!("cannot read object {object}: {error}");
+        let asked = self.child.stdin.as_mut().ok_or("cannot write to git")?;
+        writeln!(asked, "{object}").map_err(broken)?;
+        let mut header = String::new();
+        self.answers.read_line(&mut header).map_err(broken)?;
+        let size = header.split_ascii_whitespace().nth(2);
+        let size: usize = size
+            .and_then(|size| size.parse().ok())
+            .ok_or_else(|| format!("git does not have object {object}"))?;
+        let mut bytes = vec![0; size];
+        self.answers.read_exact(&mut bytes).map_err(broken)?;
+        self.answers.read_exact(&mut [0]).map_err(broken)?;
+        Ok(bytes)
+    }
+
+    /// The file that a path is, links inside the layer followed.
+    fn follow<'a>(
+        &mut self,
+        entries: &'a BTreeMap<String, Entry>,
+        path: &str,
+    ) -> Result<&'a Entry, String> {
+        let mut at = path.to_owned();
+        for _ in 0..MAX_LINKS {
+            let entry = entries.get(&at).ok_or_else(|| {
+                format!("`{path}` is a link to something other than a file of the layer; copy what it leads to")
+            })?;
+            match entry.mode.as_str() {
+                "100644" | "100755" | "100664" => return Ok(entry),
+                "120000" => {}
+                "160000" => {
+                    return Err(format!(
+                        "`{path}` is a submodule, which a layer cannot have"
+                    ));
+                }
+                mode => return Err(format!("`{path}` has the unknown mode {mode}")),
+            }
+            if entry.size > 4096 {
+                return Err(format!("`{path}` is no link"));
+            }
+            let target = self.get(&entry.object)?;
+            at = std::str::from_utf8(&target)
+                .ok()
+                .and_then(|target| joined(&at, target))
+                .ok_or_else(|| {
+                    format!("`{path}` is a link that leads out of the layer; copy what it leads to")
+                })?;
+        }
+        Err(format!("`{path}` is a link to a link without end"))
+    }
+}
+
+impl Drop for Objects {
+    fn drop(&mut self) {
+        // It ends once nobody can ask any more.
+        drop(self.child.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where a link at `path` leads; `None` if out of the tree.
+fn joined(path: &str, target: &str) -> Option<String> {
+    if target.starts_with('/') {
+        return None;
+    }
+    let mut parts: Vec<&str> = path.split('/').collect();
+    parts.pop();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// Where git's commits are kept between runs: below `XDG_CACHE_HOME`, else below `HOME`.
+#[must_use]
+pub fn cache(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        variable(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(base.join("layer-cake/git"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_somewhere_in_the_tree_or_nowhere() {
+        assert_eq!(joined("a/b", "../c"), Some("c".into()));
+        assert_eq!(joined("a/b", "./c/../d"), Some("a/d".into()));
+        assert_eq!(joined("a/b", "../../c"), None);
+        assert_eq!(joined("b", ".."), None);
+        assert_eq!(joined("b", "/etc"), None);
+    }
+
+    #[test]
+    fn the_cache_is_where_caches_are() {
+        let at = |pairs: &'static [(&str, &str)]| {
+            cache(&|name| {
+                pairs
+                    .iter()
+                    .find(|pair| pair.0 == name)
+                    .map(|pair| pair.1.into())
+            })
+        };
+        assert_eq!(
+            at(&[("XDG_CACHE_HOME", "/c"), ("HOME", "/h")]),
+            Some("/c/layer-cake/git".into())
+        );
+        assert_eq!(
+            at(&[("XDG_CACHE_HOME", "c"), ("HOME", "/h")]),
+            Some("/h/.cache/layer-cake/git".into())
+        );
+        assert_eq!(at(&[]), None);
+    }
+}
