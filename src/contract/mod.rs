@@ -3,11 +3,11 @@
 //!
 //! Nothing here reads a file, opens a socket or starts a process, and nothing here imports another
 //! module of ours. Reading order: [`text`] turns bytes into a tree, [`tree`] merges and looks up,
-//! [`schema`] judges, [`rule`] says what happens then, [`render`] makes files of it; [`manifest`] is the contract file; [`account`],
-//! [`capability`] and [`rlimit`] say whom a command runs as and within what, [`health`] how it is told
-//! to be well, [`metrics`] what it counts and [`logline`] what it writes to its log; [`mod@line`] reads a
-//! command, [`json`] writes without memory; [`exit`], [`signal`], [`duration`], [`mod@time`], [`bytes`],
-//! [`quantity`], [`problem`] and [`report`] are the small vocabulary of all.
+//! [`schema`] judges, [`rule`] says what happens then, [`render`] makes files of it; [`manifest`] is the
+//! contract file; [`account`], [`capability`] and [`rlimit`] say whom a command runs as and within what,
+//! [`health`] how it is told to be well, [`metrics`] what it counts and [`logline`] what it writes to its
+//! log; [`mod@line`] reads a command, [`json`] writes without memory; [`exit`], [`signal`], [`duration`],
+//! [`mod@time`], [`bytes`], [`quantity`], [`problem`] and [`report`] are the small vocabulary of all.
 
 pub mod account;
 pub mod bytes;
