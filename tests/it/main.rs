@@ -43,6 +43,8 @@ mod layers;
 mod metrics;
 /// What the README says is so.
 mod readme;
+/// Files that rules render, and layers that are installed.
+mod render;
 /// The command started again, by a rule or by policy.
 mod restart;
 /// What this binary does when disco runs it as a command.
