@@ -133,7 +133,7 @@ pub fn runnable(named: Option<&Path>) -> Result<Runnable, Failure> {
             let dir = tempfile::tempdir()?;
             let path = dir.path().join("disco");
             std::fs::write(&path, bytes)?;
-            super::files::make_executable(&path)?;
+            super::files::set_mode(&path, 0o755)?;
             std::io::Result::Ok(Runnable::Unpacked(dir, path))
         };
         return write().map_err(|error| {

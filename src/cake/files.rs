@@ -45,12 +45,18 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Lets everybody run a file.
+/// Sets the permissions of a file.
 ///
 /// # Errors
 /// As of chmod(2).
-pub fn make_executable(path: &Path) -> io::Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(0o755))
+pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Whether a file is there and has these permissions.
+#[must_use]
+pub fn has_mode(path: &Path, mode: u32) -> bool {
+    fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o7777 == mode)
 }
 
 #[cfg(test)]

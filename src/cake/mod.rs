@@ -1,10 +1,27 @@
 //! Build time: takes layers, a contract and disco, and bakes them into a Dockerfile or an image.
 //!
+//! [`cli`] is what can be said, [`run()`] one run. [`layers`] finds layers and holds them to the lock,
+//! `project` reads what the user wrote, `ingredients` what goes into the image, `build` and `wrap` put it
+//! there with a [`builder`].
+//!
 //! It runs no container; that is for `host`.
 
+mod base;
+mod build;
 pub mod builder;
+pub mod cli;
+mod describe;
+mod difference;
 pub mod disco;
 pub mod failure;
 pub mod files;
+mod ingredients;
 pub mod layers;
+mod project;
+mod run;
 pub mod ui;
+mod verbs;
+mod wanted;
+mod wrap;
+
+pub use run::run;

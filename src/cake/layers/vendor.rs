@@ -26,25 +26,9 @@ pub fn vendor(project: &Path, layers: &[Layer]) -> Result<bool, Failure> {
             Problem::new("is no directory; remove it").in_file(target),
         ));
     }
-    let order = File {
-        bytes: layers
-            .iter()
-            .flat_map(|layer| [layer.locked.name.as_str(), "\n"])
-            .collect::<String>()
-            .into_bytes(),
-        exec: false,
-    };
-    let mut files: Vec<(String, &File)> = vec![(ORDER.to_owned(), &order)];
-    for layer in layers {
-        let name = &layer.locked.name;
-        let shipped = layer.tree.shipped();
-        files.extend(shipped.map(|(path, file)| (format!("{name}/{path}"), file)));
-    }
-    let is_same = files
-        .iter()
-        .all(|(path, file)| write::is(&target.join(path), file))
-        && count(&target).is_ok_and(|count| count == files.len());
-    if is_same {
+    let order = order(layers);
+    let files = listed(layers, &order);
+    if holds(&target, &files) {
         return Ok(false);
     }
     write::directory(&target, |dir| {
@@ -53,6 +37,39 @@ pub fn vendor(project: &Path, layers: &[Layer]) -> Result<bool, Failure> {
     })
     .map_err(Failure::failed)?;
     Ok(true)
+}
+
+/// Whether `.cake/layers` holds just these layers already.
+#[must_use]
+pub fn is_current(project: &Path, layers: &[Layer]) -> bool {
+    holds(&project.join(VENDORED), &listed(layers, &order(layers)))
+}
+
+fn order(layers: &[Layer]) -> File {
+    let lines = layers
+        .iter()
+        .flat_map(|layer| [layer.locked.name.as_str(), "\n"]);
+    File {
+        bytes: lines.collect::<String>().into_bytes(),
+        exec: false,
+    }
+}
+
+fn listed<'a>(layers: &'a [Layer], order: &'a File) -> Vec<(String, &'a File)> {
+    let mut files = vec![(ORDER.to_owned(), order)];
+    for layer in layers {
+        let name = &layer.locked.name;
+        let shipped = layer.tree.shipped();
+        files.extend(shipped.map(|(path, file)| (format!("{name}/{path}"), file)));
+    }
+    files
+}
+
+fn holds(target: &Path, files: &[(String, &File)]) -> bool {
+    let are_there = files
+        .iter()
+        .all(|(path, file)| write::is(&target.join(path), file));
+    are_there && count(target).is_ok_and(|count| count == files.len())
 }
 
 /// Everything in a directory that is no directory, and every directory that is empty.
