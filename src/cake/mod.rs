@@ -2,7 +2,7 @@
 //!
 //! [`cli`] is what can be said, [`run()`] one run. [`layers`] finds layers and holds them to the lock,
 //! `project` reads what the user wrote, `ingredients` what goes into the image, `build` and `wrap` put it
-//! there with a [`builder`].
+//! there with a [`builder`]. [`lint`], [`trial`] and [`new_layer`] are for those who write layers.
 //!
 //! It runs no container; that is for `host`.
 
@@ -17,8 +17,12 @@ pub mod failure;
 pub mod files;
 mod ingredients;
 pub mod layers;
+pub mod lint;
+pub mod needs;
+pub mod new_layer;
 mod project;
 mod run;
+pub mod trial;
 pub mod ui;
 mod verbs;
 mod wanted;

@@ -45,6 +45,30 @@ impl Schema {
     /// # Errors
     /// What is wrong with it, and where in it.
     pub fn compile(document: &Value) -> Result<Self, String> {
+        Self::built(document).map_err(|defect| {
+            let place = match defect.path.as_str() {
+                "" => String::new(),
+                path => format!(" at `{path}`"),
+            };
+            format!("is no valid JSON Schema{place}: {}", defect.message)
+        })
+    }
+
+    /// Everything that is wrong with a schema document, in its order; nothing for one that compiles.
+    #[must_use]
+    pub fn defects(document: &Value) -> Vec<Defect> {
+        let Err(first) = Self::built(document) else {
+            return Vec::new();
+        };
+        let validator = jsonschema::meta::validator_for(document).ok();
+        let all: Vec<Defect> = validator.map_or_else(Vec::new, |validator| {
+            validator.iter_errors(document).map(Defect::of).collect()
+        });
+        // What a schema of schemas cannot know: references, patterns.
+        if all.is_empty() { vec![first] } else { all }
+    }
+
+    fn built(document: &Value) -> Result<Self, Defect> {
         let build = |draft: Option<Draft>| {
             let mut options = jsonschema::options().should_validate_formats(false);
             if let Some(draft) = draft {
@@ -68,19 +92,7 @@ impl Schema {
                 validator,
                 is_legacy,
             }),
-            Err(error) => {
-                let at = dotted(error.instance_path().as_str());
-                let place = if at.is_empty() {
-                    String::new()
-                } else {
-                    format!(" at `{at}`")
-                };
-                let mut reason = error.to_string();
-                if reason.contains("resolve-http") || reason.contains("resolve-file") {
-                    reason = "a `$ref` leads to another document, which is not fetched; put it under `$defs`".to_owned();
-                }
-                Err(format!("is no valid JSON Schema{place}: {reason}"))
-            }
+            Err(error) => Err(Defect::of(error)),
         }
     }
 
@@ -119,6 +131,31 @@ impl Schema {
         }
         let errors = self.validator.iter_errors(&value);
         Err(errors.map(|error| Violation::of(&error)).collect())
+    }
+}
+
+/// Something wrong with a schema document itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defect {
+    /// Dotted path within the document; empty for the document itself.
+    pub path: String,
+    /// What it is, as a sentence.
+    pub message: String,
+}
+
+impl Defect {
+    fn of(error: ValidationError<'_>) -> Self {
+        let mut message = error.to_string();
+        let signs = ["resolve-http", "resolve-file", "retrieving it failed"];
+        if signs.iter().any(|sign| message.contains(sign)) {
+            message =
+                "a `$ref` leads to another document, which is not fetched; put it under `$defs`"
+                    .to_owned();
+        }
+        Self {
+            path: dotted(error.instance_path().as_str()),
+            message,
+        }
     }
 }
 

@@ -49,6 +49,8 @@ mod render;
 mod restart;
 /// What this binary does when disco runs it as a command.
 mod roles;
+/// The layers that ship, and what programs read out of what they write.
+mod shipped;
 /// Everything at once, for as long as is wanted.
 mod soak;
 /// Whoever asks the container how it is, and whether it is ready and well.
@@ -64,5 +66,7 @@ mod stop;
 mod support;
 /// Colour, keys and job control.
 mod terminal;
+/// A layer tried by its author, and what comes of it.
+mod trial;
 /// Restricted worlds, and those shared with strangers.
 mod worlds;

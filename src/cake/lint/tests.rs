@@ -1,0 +1,388 @@
+//! Layers that are wrong in many ways, and what is said of them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+const LAYER: &str = "layer: {name: app, summary: s}\n";
+const SCHEMA: &str =
+    "name: db\ntype: object\nrequired: [host]\nproperties:\n  host: {type: string}\n";
+const RULES: &str =
+    "format: 2\nrules:\n  - when: db\n    render:\n      template: a.j2\n      to: /etc/a\n";
+
+/// A sound layer, over which `files` are laid; an empty text takes one away, `+x` in front of a name
+/// makes it executable.
+fn with(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = [
+        ("layer.yaml", LAYER),
+        ("db.schema", SCHEMA),
+        ("db.rules", RULES),
+        ("a.j2", "{{ db.host }}\n"),
+        ("example/data.yaml", "db: {host: h}\n"),
+        ("expected/etc/a", "h\n"),
+    ];
+    for (name, text) in sound.iter().chain(files) {
+        let (name, mode) = match name.strip_prefix("+x ") {
+            Some(name) => (name, 0o755),
+            None => (*name, 0o644),
+        };
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if text.is_empty() {
+            let _ = fs::remove_file(path);
+        } else {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+    dir
+}
+
+/// Problems and warnings, without the directory before the files.
+fn told(dir: &Path, find: Find<'_>) -> (Vec<String>, Vec<String>) {
+    let findings = lint(&[dir.to_owned()], find, false);
+    let prefix = format!("{}/", dir.display());
+    let strings = |list: Vec<Problem>| {
+        let list = list.iter();
+        list.map(|problem| problem.to_string().replace(&prefix, ""))
+            .collect()
+    };
+    (strings(findings.problems), strings(findings.warnings))
+}
+
+fn nowhere(_: &str) -> Option<PathBuf> {
+    None
+}
+
+#[test]
+fn a_sound_layer_passes_even_strictly() {
+    let dir = with(&[("README.md", "# app\n"), ("+x install", "#!/bin/sh\n")]);
+    let findings = lint(&[dir.path().to_owned()], &nowhere, true);
+    assert!(findings.problems.is_empty(), "{:?}", findings.problems);
+    assert_eq!(findings.files, 5);
+}
+
+#[test]
+fn each_mistake_is_told_with_its_place() {
+    let problems: &[(&[(&str, &str)], &str)] = &[
+        (
+            &[("layer.yaml", "layer: {nam: x}\n")],
+            "layer.yaml:1:8: `layer`: has no `name`",
+        ),
+        (&[("layer.yaml", "layer:\n  name: ../x\n")], "layer.yaml:2:"),
+        (&[("layer.yaml", "layer: [\n")], "layer.yaml:"),
+        (&[("db.schema", "name: db\ntype: [\n")], "db.schema:"),
+        (&[("b.schema", "type: object\n")], "b.schema: has no `name`"),
+        (
+            &[("db.schema", "name: db\nproperties:\n  host: {type: text}\n")],
+            "db.schema:3:16: `properties.host.type`: is no valid JSON Schema: ",
+        ),
+        (
+            &[(
+                "db.schema",
+                "name: db\nrequired: host\nproperties:\n  host: {minLength: a}\n",
+            )],
+            "db.schema:4:21: `properties.host.minLength`: ",
+        ),
+        (
+            &[(
+                "db.schema",
+                "name: db\nproperties:\n  host: {pattern: '('}\n",
+            )],
+            "db.schema:3:19: `properties.host.pattern`: ",
+        ),
+        (
+            &[("db.schema", "name: db\n$ref: other.json\n")],
+            "put it under `$defs`",
+        ),
+        (
+            &[("db.rules", "format: 3\n")],
+            "db.rules:1:9: `format`: unknown rules format",
+        ),
+        (
+            &[(
+                "db.rules",
+                "format: 2\nrules:\n  - when: dbb\n    do: [sh]\n",
+            )],
+            "db.rules:3:11: `rules[0].when`: no schema is named `dbb`; did you mean `db`?",
+        ),
+        (
+            &[(
+                "db.rules",
+                "rules:\n  - rule:\n      when: db\n      do: h -v\n",
+            )],
+            "db.rules:4:11: `rules[0].rule.do`: there is no handler `h -v`; to pass arguments",
+        ),
+        (
+            &[(
+                "db.rules",
+                "rules:\n  - rule:\n      when: db\n      do: ./h\n",
+            )],
+            "db.rules:4:11: `rules[0].rule.do`: there is no handler ",
+        ),
+        (
+            &[
+                ("db.rules", "rules: [{when: db, do: h}]\n"),
+                ("h", "#!/bin/sh\n"),
+            ],
+            "h: is not executable: run `chmod +x ",
+        ),
+        (
+            &[
+                ("db.rules", "rules: [{when: db, do: h}]\n"),
+                ("+x h", "echo\n"),
+            ],
+            "h:1:1: is neither a program nor a script",
+        ),
+        (
+            &[
+                ("db.rules", "rules: [{when: db, do: h}]\n"),
+                ("+x h", "#!/bin/sh\r\n"),
+            ],
+            "h:1:1: has a first line that ends with a carriage return",
+        ),
+        (
+            &[("a.j2", "")],
+            "db.rules:5:17: `rules[0].render.template`: the template a.j2 cannot be read",
+        ),
+        (&[("a.j2", "{{ db.host }}\n{% if %}\n")], "a.j2:2"),
+        (&[("a.j2", "\n{% include 'b.j2' %}\n")], "a.j2:2:"),
+        (&[("install", "#!/bin/sh\n")], "install: is not executable"),
+        (&[("example/data.yaml", "db: [\n")], "example/data.yaml:"),
+        (
+            &[("example/data.yaml", "db:\n  host: 5\n")],
+            "example/data.yaml:2:9: `db.host`: value is not of type \"string\" (type)",
+        ),
+        (
+            &[("example/data.yaml", "db:\n  hos: x\n")],
+            "example/data.yaml:2:3: `db`: \"host\" is a required property (required)",
+        ),
+    ];
+    for (files, expected) in problems {
+        let dir = with(files);
+        let (problems, _) = told(dir.path(), &nowhere);
+        assert!(
+            problems.iter().any(|told| told.contains(expected)),
+            "{files:?}: expected {expected:?} in {problems:#?}"
+        );
+    }
+}
+
+#[test]
+fn each_doubt_is_a_warning_and_strictly_a_problem() {
+    let doubts: &[(&[(&str, &str)], &str)] = &[
+        (
+            &[("layer.yaml", "layer: {name: app, sumary: s}\n")],
+            "did you mean `summary`?",
+        ),
+        (
+            &[("layer.yaml", "layer: {name: app}\n")],
+            "`layer`: has no `summary`",
+        ),
+        (
+            &[(
+                "layer.yaml",
+                "layer: {name: app, summary: s, layers: [mysql]}\n",
+            )],
+            "needs the layer `mysql`",
+        ),
+        (
+            &[("b.schema", SCHEMA)],
+            "db.schema: is named `db`, as b.schema is",
+        ),
+        (
+            &[(
+                "db.schema",
+                "name: db\nproperties: {n: {exclusiveMinimum: true, minimum: 1}}\n",
+            )],
+            "is valid by draft 4 only",
+        ),
+        (
+            &[("db.rules", "rules: [{when: db, do: sh}]\n")],
+            "the image has to have it on its PATH",
+        ),
+        (
+            &[(
+                "db.rules",
+                "format: 2\nrules: [{op: any, when: [db, x], do: [/bin/sh]}]\n",
+            )],
+            "no schema is named `x`",
+        ),
+        (
+            &[("a.j2", "{{ db.host }}{{ web.host }}\n")],
+            "its template takes `web`, which this rule does not wait for",
+        ),
+        (
+            &[(
+                "db.rules",
+                "format: 2\nrules:\n  - when: db\n    render:\n      template: a.j2\n      to: /etc/a\n      check: [/bin/true]\n",
+            )],
+            "db.rules:7:14: `rules[0].render.check`: never names the file",
+        ),
+        (
+            &[(
+                "c.rules",
+                "format: 2\nrules: [{when: db, render: {content: x, to: /etc/a}}]\n",
+            )],
+            "renders `/etc/a`, as c.rules does",
+        ),
+        (&[("example/data.yaml", "")], "has no example/data.yaml"),
+        (
+            &[("example/data.yaml", "db: {host: h}\ndbb: 1\n")],
+            "example/data.yaml:2:6: `dbb`: no schema is named so; did you mean `db`?",
+        ),
+        (
+            &[("example/data.yaml", "{}")],
+            "holds no `db`, for which all(db) -> render /etc/a waits",
+        ),
+        (
+            &[("expected/etc/a", "")],
+            "has no expected/etc/a, which a rule renders",
+        ),
+    ];
+    for (files, expected) in doubts {
+        let dir = with(files);
+        let (problems, warnings) = told(dir.path(), &nowhere);
+        assert!(problems.is_empty(), "{files:?}: {problems:#?}");
+        assert!(
+            warnings.iter().any(|told| told.contains(expected)),
+            "{files:?}: expected {expected:?} in {warnings:#?}"
+        );
+        let strict = lint(&[dir.path().to_owned()], &nowhere, true);
+        assert_eq!(strict.problems.len(), warnings.len());
+        assert!(strict.warnings.is_empty());
+    }
+}
+
+#[test]
+fn everything_comes_at_once() {
+    let dir = with(&[
+        ("layer.yaml", "layer: {name: 'a b'}\n"),
+        (
+            "db.schema",
+            "name: db\nrequired: host\nproperties:\n  host: {minLength: a}\n",
+        ),
+        ("a.j2", "{% if %}"),
+        ("c.rules", "rules: [{when: nosuch, do: h}]"),
+        ("h", "echo"),
+        ("example/data.yaml", "db: ["),
+    ]);
+    let (problems, _) = told(dir.path(), &nowhere);
+    for file in [
+        "layer.yaml:1",
+        "db.schema:2",
+        "db.schema:4",
+        "a.j2:1",
+        "c.rules:1",
+        "h: ",
+        "h:1:1",
+        "example/data.yaml:",
+    ] {
+        assert!(
+            problems.iter().any(|told| told.starts_with(file)),
+            "{file}: {problems:#?}"
+        );
+    }
+}
+
+#[test]
+fn what_other_layers_bring_is_found_by_their_names() {
+    let needed = with(&[("layer.yaml", "layer: {name: base, summary: s}\n")]);
+    let dir = with(&[
+        (
+            "layer.yaml",
+            "layer: {name: app, summary: s, layers: [base]}\n",
+        ),
+        ("db.schema", ""),
+    ]);
+    let path = needed.path().to_owned();
+    let find = |name: &str| (name == "base").then(|| path.clone());
+    assert_eq!(told(dir.path(), &find), (vec![], vec![]));
+    let (problems, warnings) = told(dir.path(), &nowhere);
+    assert!(problems.is_empty(), "{problems:?}");
+    assert!(
+        warnings[0].contains("needs the layer `base`"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn links_stay_in_the_layer() {
+    let dir = with(&[]);
+    std::os::unix::fs::symlink("/etc/passwd", dir.path().join("out")).unwrap();
+    std::os::unix::fs::symlink("gone", dir.path().join("lost")).unwrap();
+    std::os::unix::fs::symlink("a.j2", dir.path().join("in")).unwrap();
+    let (problems, _) = told(dir.path(), &nowhere);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}
+
+#[test]
+fn collections_projects_and_single_files_are_known_by_what_is_in_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let (problems, _) = told(dir.path(), &nowhere);
+    assert!(
+        problems[0].contains("holds nothing to check"),
+        "{problems:?}"
+    );
+
+    put("a/layer.yaml", "layer: {}\n");
+    put("b/layer.yaml", "layer: {}\n");
+    let (problems, _) = told(dir.path(), &nowhere);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+
+    put(
+        "cake.conf",
+        "cake: {layers: [mysql, {name: a, path: a}, {name: c, path: gone}]}\n",
+    );
+    put(
+        "asyncy.yml",
+        "commands: {go: {args: [{name: x, type: nosuch}]}}\nvolums: {}\ncap: {add: [NOPE]}\n",
+    );
+    let (problems, warnings) = told(dir.path(), &nowhere);
+    assert!(
+        problems.iter().any(|told| told.starts_with("a/layer.yaml")),
+        "{problems:?}"
+    );
+    assert!(
+        !problems.iter().any(|told| told.starts_with("b/")),
+        "{problems:?}"
+    );
+    assert!(
+        problems
+            .iter()
+            .any(|told| told.contains("which is no directory")),
+        "{problems:?}"
+    );
+    assert!(
+        warnings
+            .iter()
+            .any(|told| told.contains("`volums`") && told.starts_with("asyncy.yml:2")),
+        "{problems:?} {warnings:?}"
+    );
+
+    put("x/alone.rules", "rules: [{when: gone, do: h}]\n");
+    let findings = lint(
+        &["x/alone.rules", "asyncy.yml", "a/layer.yaml", "gone"].map(|name| dir.path().join(name)),
+        &nowhere,
+        false,
+    );
+    assert_eq!(findings.files, 4);
+    assert!(findings.problems.len() >= 3, "{:?}", findings.problems);
+}
+
+#[test]
+fn values_of_the_example_are_not_shown() {
+    let dir = with(&[("example/data.yaml", "db:\n  host: [hunter2]\n")]);
+    let (problems, _) = told(dir.path(), &nowhere);
+    assert!(
+        !problems.is_empty() && !problems[0].contains("hunter2"),
+        "{problems:?}"
+    );
+}

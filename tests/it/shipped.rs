@@ -1,0 +1,468 @@
+//! The layers that ship: their examples render to what is expected, and whatever a schema lets through
+//! comes out of the rendered file again as it went in.
+
+mod formats;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use layer_cake::cake::needs;
+use layer_cake::cake::{lint, trial};
+use layer_cake::contract::problem::Problem;
+use layer_cake::contract::render::Surroundings;
+use layer_cake::contract::rule::{self, Action};
+use layer_cake::contract::schema::Schema;
+use layer_cake::contract::text::{self, Format, Snippet};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::support::{disco_bin, repo};
+
+/// Every shipped layer.
+const ALL: [&str; 10] = [
+    "env", "http", "kafka", "mysql", "nginx", "postgres", "redis", "s3", "smtp", "tls",
+];
+
+fn layer(name: &str) -> PathBuf {
+    repo().join("layers").join(name)
+}
+
+fn yaml(path: &Path) -> Value {
+    let bytes = std::fs::read(path).unwrap();
+    text::parse(&bytes, Some(Format::Yaml), Snippet::Shown)
+        .unwrap()
+        .value
+}
+
+struct Nothing;
+
+impl Surroundings for Nothing {
+    fn env(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &str) -> Result<String, String> {
+        Err("is not to be had".into())
+    }
+}
+
+/// What a layer makes of this data of its interface, path by path; or why the schema refuses it. As from
+/// a key-value store, strings may stand for numbers.
+fn rendered(name: &str, data: &Value) -> Result<BTreeMap<String, String>, Vec<String>> {
+    let dir = layer(name);
+    let schema = yaml(&dir.join(format!("{name}.schema")));
+    let schema = Schema::compile(&schema).unwrap();
+    let checked = schema.check(data, |_| true).map_err(|violations| {
+        let told = violations.iter();
+        told.map(|violation| format!("{}: {}", violation.path, violation.message))
+            .collect::<Vec<_>>()
+    })?;
+    let file = dir.join(format!("{name}.rules"));
+    let rules = rule::parse(&file, &std::fs::read(&file).unwrap())
+        .unwrap()
+        .rules;
+    let surroundings: Arc<dyn Surroundings> = Arc::new(Nothing);
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let data = json!({ name: checked.value });
+    let mut files = BTreeMap::new();
+    for rule in &rules {
+        let Action::Render(outputs) = &rule.action else {
+            panic!("{name} runs a handler");
+        };
+        for output in outputs {
+            let text = output
+                .compile(&file, &read)
+                .map_err(|problems| problems[0].clone())
+                .and_then(|template| template.render(&data, &surroundings))
+                .unwrap_or_else(|problem: Problem| panic!("{problem}"));
+            files.insert(output.to.display().to_string(), text);
+        }
+    }
+    Ok(files)
+}
+
+#[track_caller]
+fn only(name: &str, data: &Value, path: &str) -> String {
+    let mut files = rendered(name, data).unwrap_or_else(|told| panic!("{told:?}"));
+    files
+        .remove(path)
+        .unwrap_or_else(|| panic!("{path} is not among {:?}", files.keys()))
+}
+
+/// Where layers that ship need one another.
+fn find(name: &str) -> Option<PathBuf> {
+    Some(layer(name)).filter(|dir| dir.is_dir())
+}
+
+#[test]
+fn every_layer_passes_the_strictest_lint() {
+    let found = lint::lint(&ALL.map(layer), &find, true);
+    let told: Vec<_> = found.problems.iter().map(ToString::to_string).collect();
+    assert!(told.is_empty(), "{told:#?}");
+    let mut there: Vec<_> = std::fs::read_dir(repo().join("layers"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    there.sort();
+    assert_eq!(there, ALL);
+}
+
+#[test]
+fn every_example_renders_to_what_is_expected() {
+    for name in ALL {
+        let dir = layer(name);
+        let needs = needs::of(&dir, &find);
+        let outcome = trial::run(&trial::Request {
+            layer: &dir,
+            needs: &needs.found,
+            data: None,
+            disco: disco_bin(),
+            update: false,
+            keep: false,
+            timeout: trial::TIMEOUT,
+        });
+        let trial = outcome.unwrap_or_else(|failure| panic!("{name}: {}", failure.problems[0]));
+        assert!(trial.is_good(), "{name}:\n{}", trial.text());
+        // What is secret is nobody else's.
+        for file in &trial.files {
+            let is_secret = rendered_secret(&dir, file.content.as_deref().unwrap_or_default());
+            let mode = file.mode.unwrap_or(0);
+            assert!(
+                !is_secret || mode & 0o007 == 0,
+                "{} {mode:o}",
+                file.path.display()
+            );
+        }
+    }
+}
+
+/// Whether any of the passwords and keys of an example is in a file, or a part of one.
+fn rendered_secret(dir: &Path, content: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(content);
+    let data = yaml(&dir.join("example/data.yaml"));
+    let maps = data.as_object().into_iter().flatten();
+    maps.filter_map(|(_, map)| map.as_object())
+        .flatten()
+        .any(|(key, value)| {
+            let is_secret =
+                ["password", "key", "secret_access_key", "PASSWORD"].contains(&key.as_str());
+            let value = value.as_str().unwrap_or_default();
+            // Up to where quoting begins.
+            let plain: String = value
+                .trim_start()
+                .chars()
+                .take_while(char::is_ascii_alphanumeric)
+                .collect();
+            let shown = if plain.len() > 1 { &plain } else { value };
+            is_secret && text.contains(shown)
+        })
+}
+
+/// Texts that formats stumble over.
+fn hostile() -> impl Strategy<Value = String> {
+    let parts = prop::sample::select(vec![
+        "\"", "'", "\\", "#", " ", "%", ":", ";", "=", "$", "`", "!", "*", "[", "]", "{", "}", "&",
+        "?", "@", "/", "\\n", "%41", "$HOME", "${x}", "$(id)", "a", "Z", "0", "~", ",", "<", "|",
+    ]);
+    prop::collection::vec(parts, 1..12).prop_map(|parts| parts.concat())
+}
+
+/// The same with what only some formats can hold.
+fn wild() -> impl Strategy<Value = String> {
+    let parts = prop_oneof![
+        hostile(),
+        "\\PC{1,3}",
+        Just("\n".to_owned()),
+        Just("\r\t".to_owned())
+    ];
+    prop::collection::vec(parts, 1..4).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn mysql_gives_back_what_it_was_given(username in wild(), password in wild(), database in wild()) {
+        let data = json!({"host": "h", "username": username, "password": password, "database": database});
+        let text = only("mysql", &data, "/etc/mysql/conf.d/50-layercake.cnf");
+        let read = formats::mysql(&text);
+        prop_assert_eq!(&read["client"]["user"], &username);
+        prop_assert_eq!(&read["client"]["password"], &password);
+        prop_assert_eq!(&read["client"]["port"], "3306");
+        prop_assert_eq!(&read["mysql"]["database"], &database);
+        prop_assert_eq!(read.len(), 2);
+    }
+
+    #[test]
+    fn postgres_gives_back_what_it_takes(user in hostile(), password in wild(), database in hostile()) {
+        let data = json!({"host": "h", "username": user, "password": password, "database": database});
+        let is_line = |text: &str| !text.ends_with(' ');
+        match rendered("postgres", &data) {
+            Ok(files) => {
+                let pass = formats::pgpass(&files["/root/.pgpass"]);
+                prop_assert_eq!(pass, vec![vec!["h".to_owned(), "5432".into(), database.clone(), user.clone(), password]]);
+                let service = &formats::pg_service(&files["/etc/postgresql-common/pg_service.conf"])["default"];
+                prop_assert_eq!(&service["user"], &user);
+                prop_assert_eq!(&service["dbname"], &database);
+            }
+            Err(told) => prop_assert!(
+                password.contains(['\n', '\r']) || !is_line(&user) || !is_line(&database),
+                "{told:?}"
+            ),
+        }
+    }
+
+    #[test]
+    fn redis_urls_are_read_as_they_were_meant(user in wild(), password in wild()) {
+        let data = json!({"host": "h", "username": user, "password": password, "database": "3", "tls": "yes"});
+        let text = only("redis", &data, "/etc/redis/client.url");
+        let url = reqwest::Url::parse(text.strip_suffix('\n').unwrap()).unwrap();
+        let decoded = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8().unwrap().into_owned();
+        prop_assert_eq!((url.scheme(), url.host_str(), url.port(), url.path()), ("rediss", Some("h"), Some(6379), "/3"));
+        prop_assert_eq!(decoded(url.username()), user);
+        prop_assert_eq!(decoded(url.password().unwrap()), password);
+    }
+
+    #[test]
+    fn kafka_gives_back_what_it_takes(user in hostile(), password in hostile(), group in hostile()) {
+        let data = json!({"bootstrap_servers": "a:1,[::1]:2", "security_protocol": "SASL_SSL", "username": user,
+            "password": password, "properties": {"group.id": group}});
+        let text = only("kafka", &data, "/etc/kafka/client.properties");
+        let read = formats::properties(&text);
+        let login = formats::jaas(&read["sasl.jaas.config"]);
+        prop_assert_eq!((&login["username"], &login["password"]), (&user, &password));
+        prop_assert_eq!(&read["group.id"], &group);
+        prop_assert_eq!(&read["bootstrap.servers"], "a:1,[::1]:2");
+    }
+
+    #[test]
+    fn smtp_gives_back_what_it_takes(user in hostile(), password in hostile()) {
+        let data = json!({"host": "h", "username": user, "password": password});
+        let read = formats::msmtp(&only("smtp", &data, "/etc/msmtprc"));
+        prop_assert_eq!((&read["user"], &read["password"]), (&user, &password));
+        prop_assert_eq!(&read["tls_starttls"], "on");
+    }
+
+    #[test]
+    fn s3_gives_back_what_it_takes(secret in hostile()) {
+        let data = json!({"access_key_id": "k", "secret_access_key": secret});
+        match rendered("s3", &data) {
+            Ok(files) => {
+                let read = formats::aws(&files["/root/.aws/credentials"]);
+                prop_assert_eq!(&read["default"]["aws_secret_access_key"], &secret);
+            }
+            Err(_) => prop_assert!(secret.contains(' ')),
+        }
+    }
+
+    #[test]
+    fn nginx_gives_back_what_it_takes(path in hostile(), header in hostile()) {
+        let root = format!("/{path}");
+        let data = json!({"vhosts": {"a": {"root": root, "headers": {"X-A": header}}}});
+        match rendered("nginx", &data) {
+            Ok(files) => {
+                let read = formats::nginx(&files["/etc/nginx/nginx.conf"]);
+                prop_assert!(read.contains(&vec!["root".into(), root]));
+                prop_assert!(read.contains(&vec!["add_header".into(), "X-A".into(), header, "always".into()]));
+            }
+            Err(_) => prop_assert!(root.contains('$') || header.contains('$')),
+        }
+    }
+}
+
+proptest! {
+    // Each of them starts shells.
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn shells_read_variables_as_they_were_given(value in wild()) {
+        let data = json!({"A": value, "B": 8080, "C": true, "D": ""});
+        let files = rendered("env", &data).unwrap();
+        for path in ["/etc/layercake/env.sh", "/etc/layercake/env"] {
+            let read = formats::shell(&files[path], &["A", "B", "C", "D"]);
+            prop_assert_eq!(&read["A"], &value, "{}", path);
+            prop_assert_eq!((&*read["B"], &*read["C"], &*read["D"]), ("8080", "true", ""));
+        }
+        let redis = json!({"host": "::1", "password": value});
+        let read = formats::shell(&only("redis", &redis, "/etc/redis/client.env"), &["REDISCLI_AUTH", "REDIS_URL"]);
+        prop_assert_eq!(&read["REDISCLI_AUTH"], &value);
+        prop_assert!(read["REDIS_URL"].ends_with("@[::1]:6379/0"), "{}", read["REDIS_URL"]);
+    }
+}
+
+/// What a format cannot hold is refused by its schema and never half written.
+#[test]
+fn what_cannot_be_written_is_refused() {
+    let cases = [
+        (
+            "mysql",
+            json!({"host": "a b", "username": "u", "password": "p"}),
+            "host",
+        ),
+        (
+            "mysql",
+            json!({"host": "h", "username": "u", "password": "p\0"}),
+            "password",
+        ),
+        (
+            "mysql",
+            json!({"host": "h", "username": "u", "password": ""}),
+            "password",
+        ),
+        (
+            "mysql",
+            json!({"host": "h", "username": "u", "password": "p", "port": "99999"}),
+            "port",
+        ),
+        (
+            "mysql",
+            json!({"host": "h", "username": "u", "password": "p", "ssl_cert": "/c"}),
+            "",
+        ),
+        (
+            "postgres",
+            json!({"host": "h", "username": "u", "password": "p\nq", "database": "d"}),
+            "password",
+        ),
+        (
+            "postgres",
+            json!({"host": "h", "username": "u\nhost=evil", "password": "p", "database": "d"}),
+            "username",
+        ),
+        (
+            "postgres",
+            json!({"host": "#h", "username": "u", "password": "p", "database": "d"}),
+            "host",
+        ),
+        ("redis", json!({"host": "h/x"}), "host"),
+        ("redis", json!({"host": "h", "username": "u"}), ""),
+        (
+            "kafka",
+            json!({"bootstrap_servers": "a"}),
+            "bootstrap_servers",
+        ),
+        (
+            "kafka",
+            json!({"bootstrap_servers": "a:1", "security_protocol": "SASL_SSL"}),
+            "",
+        ),
+        (
+            "kafka",
+            json!({"bootstrap_servers": "a:1", "client_id": "a\nb"}),
+            "client_id",
+        ),
+        (
+            "kafka",
+            json!({"bootstrap_servers": "a:1", "properties": {"a b": "x"}}),
+            "properties",
+        ),
+        (
+            "smtp",
+            json!({"host": "h", "username": "u", "password": "a\nb"}),
+            "password",
+        ),
+        ("smtp", json!({"host": "h", "username": "u"}), ""),
+        (
+            "s3",
+            json!({"access_key_id": "k", "secret_access_key": "a b"}),
+            "secret_access_key",
+        ),
+        (
+            "s3",
+            json!({"access_key_id": "k", "secret_access_key": "a", "profile": "a]b"}),
+            "profile",
+        ),
+        ("env", json!({"a-b": "x"}), ""),
+        ("env", json!({"A": {"b": 1}}), "A"),
+        ("nginx", json!({"vhosts": {}}), "vhosts"),
+        ("nginx", json!({"vhosts": {"a": {}}}), "vhosts.a"),
+        (
+            "nginx",
+            json!({"vhosts": {"a": {"root": "/x", "server_name": "a; b"}}}),
+            "vhosts.a.server_name",
+        ),
+        (
+            "nginx",
+            json!({"vhosts": {"a": {"proxy_pass": "http://x/;}"}}}),
+            "vhosts.a.proxy_pass",
+        ),
+        (
+            "nginx",
+            json!({"vhosts": {"a\n}": {"root": "/x"}}}),
+            "vhosts",
+        ),
+        (
+            "http",
+            json!({"upstreams": {"a": {"servers": {}}}}),
+            "upstreams.a.servers",
+        ),
+        (
+            "http",
+            json!({"upstreams": {"a": {"servers": {"x": "h:1; down"}}}}),
+            "upstreams.a.servers.x",
+        ),
+        (
+            "http",
+            json!({"upstreams": {"a b": {"servers": {"x": "h:1"}}}}),
+            "upstreams",
+        ),
+        (
+            "tls",
+            json!({"certificate": "x", "key": "y"}),
+            "certificate",
+        ),
+    ];
+    for (name, data, place) in cases {
+        let told = rendered(name, &data).expect_err(&format!("{name} takes {data}"));
+        let is_there = told
+            .iter()
+            .any(|told| told.starts_with(&format!("{place}: ")));
+        assert!(is_there, "{name} {data}: {told:?}");
+    }
+}
+
+/// Every value of a key-value store is a string.
+#[test]
+fn strings_of_a_store_stand_for_numbers_and_booleans() {
+    fn stringly(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| (key.clone(), stringly(value)))
+                .collect(),
+            Value::String(_) => value.clone(),
+            other => json!(other.to_string()),
+        }
+    }
+    for name in ALL {
+        let data = &yaml(&layer(name).join("example/data.yaml"))[name];
+        let stored =
+            rendered(name, &stringly(data)).unwrap_or_else(|told| panic!("{name}: {told:?}"));
+        assert_eq!(stored, rendered(name, data).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn upstreams_are_the_same_for_both_proxies() {
+    let data = json!({"upstreams": {"b": {"balance": "source", "servers": {
+        "y": {"address": "y:2", "backup": true}, "x": "x:1"}}, "a": {"servers": {"z": "[::1]:3"}}}});
+    let files = rendered("http", &data).unwrap();
+    let nginx = formats::nginx(&files["/etc/nginx/conf.d/10-upstreams.conf"]);
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let expected = [
+        "upstream a",
+        "server [::1]:3",
+        "keepalive 16",
+        "upstream b",
+        "hash $remote_addr consistent",
+        "server x:1",
+        "server y:2",
+        "keepalive 16",
+    ];
+    assert_eq!(nginx, expected.map(words));
+    let haproxy = &files["/etc/haproxy/conf.d/50-upstreams.cfg"];
+    assert!(haproxy.contains("backend b\n    mode http\n    balance source\n    server x x:1 check\n    server y y:2 check backup\n"), "{haproxy}");
+}
