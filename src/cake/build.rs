@@ -350,7 +350,7 @@ impl Prospect<'_> {
             }
             if let Some(builder) = known.builder().ok().filter(|_| !self.args.no_build) {
                 let words = builder.words(self.build);
-                let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+                let words: Vec<_> = words.iter().map(quoted).collect();
                 ui.note("Would run", &words.join(" "));
             }
             return Ok(());

@@ -6,6 +6,7 @@
 //!
 //! It runs no container; that is for `host`.
 
+mod authors;
 mod base;
 mod build;
 pub mod builder;
@@ -17,6 +18,7 @@ pub mod failure;
 pub mod files;
 mod ingredients;
 pub mod layers;
+mod library;
 pub mod lint;
 pub mod needs;
 pub mod new_layer;

@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, Parser as _};
 use super::cli::{self, Cake, Verb};
 use super::failure::Failure;
 use super::ui::{Level, Style, Ui};
-use super::{build, describe, verbs, wrap};
+use super::{authors, build, describe, verbs, wrap};
 use crate::contract::exit;
 
 /// Does what the words ask for, the program's name included, and returns the exit code: 0,
@@ -21,7 +21,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
             return if error.use_stderr() { exit::USAGE } else { 0 };
         }
     };
-    let ui = Ui::new(style(&cake), level(cake.log_level));
+    let ui = Ui::new(style(&cake)).at(level(cake.log_level));
     let Some(verb) = cake.verb else {
         // Where nobody reads there is nothing to be said.
         let _ = Cake::command().print_long_help();
@@ -64,7 +64,9 @@ fn carry_out(verb: Verb, json: bool, ui: &Ui) -> Result<(), Failure> {
         Verb::Unbake(args) => build::unbake(&args, json, ui),
         Verb::Layer(args) => verbs::layer(&args, ui),
         Verb::Search(args) => verbs::search(&args, json, ui),
-        Verb::Lint(_) | Verb::Test(_) | Verb::NewLayer(_) => Ok(()),
+        Verb::Lint(args) => authors::lint(&args, json, ui),
+        Verb::Test(args) => authors::test(&args, json, ui),
+        Verb::NewLayer(args) => authors::new_layer(&args, json, ui),
         Verb::Lock(args) => verbs::lock(&args, json, ui),
         Verb::Update(args) => verbs::update(&args, json, ui),
         Verb::Vendor(args) => verbs::vendor(&args, json, ui),

@@ -47,17 +47,23 @@ pub struct Ui {
 impl Ui {
     /// `style` is what was asked for, else what suits stderr.
     #[must_use]
-    pub fn new(style: Option<Style>, level: Level) -> Self {
+    pub fn new(style: Option<Style>) -> Self {
         let fitting = || match io::stderr().is_terminal() {
             true => Style::Terminal,
             false => Style::Plain,
         };
         Self {
             style: style.unwrap_or_else(fitting),
-            level,
+            level: Level::Info,
             err: RefCell::new(Box::new(io::stderr())),
             out: RefCell::new(Box::new(io::stdout())),
         }
+    }
+
+    /// The same, saying more or less.
+    #[must_use]
+    pub fn at(self, level: Level) -> Self {
+        Self { level, ..self }
     }
 
     /// Whether nobody wants to hear what is done.

@@ -114,7 +114,7 @@ mod tests {
             ),
             other => panic!("{other:?}"),
         };
-        let all = |name: &str, url: &str, rev: &str, path: &str| {
+        let parts = |name: &str, url: &str, rev: &str, path: &str| {
             (
                 name.to_owned(),
                 url.to_owned(),
@@ -124,15 +124,15 @@ mod tests {
         };
         assert_eq!(one("mysql").unwrap(), Wanted::named("mysql"));
         let url = "https://u@h.example/app.git";
-        assert_eq!(git(&format!("git+{url}")), all("app", url, "", ""));
+        assert_eq!(git(&format!("git+{url}")), parts("app", url, "", ""));
         assert_eq!(
             git(&format!("git+{url}@v1#l/web")),
-            all("web", url, "v1", "l/web")
+            parts("web", url, "v1", "l/web")
         );
-        assert_eq!(git(&format!("x=git+{url}@v1")), all("x", url, "v1", ""));
+        assert_eq!(git(&format!("x=git+{url}@v1")), parts("x", url, "v1", ""));
         assert_eq!(
             git("git+git@h:o/app.git@b"),
-            all("app", "git@h:o/app.git", "b", "")
+            parts("app", "git@h:o/app.git", "b", "")
         );
         let app = one("app=../x").unwrap();
         assert_eq!(app.origin, Some(Origin::Path("../x".to_owned())));
@@ -140,8 +140,8 @@ mod tests {
 
     #[test]
     fn what_names_none_is_told_all_at_once() {
-        let words = ["a b", "./nowhere", "git+https://h/"].map(str::to_owned);
-        let failure = super::all("--layer", &words).unwrap_err();
+        let words = ["a b", "./nowhere", "git+https://h/a.b.git"].map(str::to_owned);
+        let failure = all("--layer", &words).unwrap_err();
         assert_eq!(failure.problems.len(), 3, "{failure:?}");
         assert_eq!(failure.code, 64);
     }
