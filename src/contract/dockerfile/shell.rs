@@ -2,6 +2,8 @@
 //!
 //! It runs nothing and knows no variables of its own; whoever asks says what each one is.
 
+mod pattern;
+
 /// A word nested deeper than this is refused: `${a:-${a:-…}}`.
 const MAX_DEPTH: usize = 64;
 
@@ -239,21 +241,25 @@ impl Scan<'_> {
                     '?' => value
                         .filter(counts)
                         .ok_or_else(|| syntax(format!("`{name}` has to be set: {word}"))),
-                    _ => Ok(trimmed(&value.unwrap_or_default(), &word, modifier)),
+                    _ => Ok(pattern::trimmed(
+                        &value.unwrap_or_default(),
+                        &word,
+                        modifier,
+                    )),
                 }
             }
             '/' if !is_empty_unset => {
                 let is_all = self.peek() == Some('/');
                 self.at += usize::from(is_all);
-                let (pattern, _) = self.until(Some('/'), true)?;
+                let (wanted, _) = self.until(Some('/'), true)?;
                 let (replacement, _) = self.until(Some('}'), true)?;
                 match self.value(&name)? {
                     None if self.shell.keeps_unset => {
-                        Ok(format!("${{{name}/{pattern}/{replacement}}}"))
+                        Ok(format!("${{{name}/{wanted}/{replacement}}}"))
                     }
-                    value => Ok(replaced(
+                    value => Ok(pattern::replaced(
                         &value.unwrap_or_default(),
-                        &pattern,
+                        &wanted,
                         &replacement,
                         is_all,
                     )),
@@ -331,173 +337,5 @@ impl Words {
     }
 }
 
-/// `${name#pattern}` and its three sisters.
-fn trimmed(value: &str, word: &str, modifier: char) -> String {
-    let (pattern, is_longest) = match word.strip_prefix(modifier) {
-        Some(pattern) => (pattern, true),
-        None => (word, false),
-    };
-    let pattern: Vec<char> = pattern.chars().collect();
-    let chars: Vec<char> = value.chars().collect();
-    let is_front = modifier == '#';
-    // How much goes: from little to much for the shortest match, from much to little for the longest.
-    let mut counts: Vec<usize> = (0..=chars.len()).collect();
-    if is_longest {
-        counts.reverse();
-    }
-    let gone = |count: usize| match is_front {
-        true => chars.split_at(count),
-        false => {
-            let (kept, gone) = chars.split_at(chars.len() - count);
-            (gone, kept)
-        }
-    };
-    let kept = counts
-        .into_iter()
-        .map(gone)
-        .find(|(gone, _)| matches(&pattern, gone));
-    kept.map_or_else(|| value.to_owned(), |(_, kept)| kept.iter().collect())
-}
-
-/// `${name/pattern/replacement}`, and with `//` everywhere.
-fn replaced(value: &str, pattern: &str, replacement: &str, is_all: bool) -> String {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let chars: Vec<char> = value.chars().collect();
-    let mut out = String::new();
-    let mut at = 0;
-    let mut is_done = false;
-    while at < chars.len() {
-        let found = (at + 1..=chars.len())
-            .rev()
-            .find(|end| matches(&pattern, chars.get(at..*end).unwrap_or_default()));
-        match found {
-            Some(end) if !is_done => {
-                out.push_str(replacement);
-                at = end;
-                is_done = !is_all;
-            }
-            _ => {
-                out.extend(chars.get(at));
-                at += 1;
-            }
-        }
-    }
-    out
-}
-
-/// Whether all of `text` is of the pattern: `*` any text, `?` any character, `\` takes their meaning.
-fn matches(pattern: &[char], text: &[char]) -> bool {
-    // The last `*`, and where what it stands for may have to grow.
-    let mut star: Option<(usize, usize)> = None;
-    let (mut p, mut t) = (0, 0);
-    while t < text.len() {
-        let step = match pattern.get(p) {
-            Some('*') => {
-                star = Some((p + 1, t));
-                p += 1;
-                continue;
-            }
-            Some('?') => Some(1),
-            Some('\\') => (pattern.get(p + 1) == text.get(t)).then_some(2),
-            Some(char) => (Some(char) == text.get(t)).then_some(1),
-            None => None,
-        };
-        match (step, star) {
-            (Some(step), _) => {
-                p += step;
-                t += 1;
-            }
-            (None, Some((after, from))) => {
-                star = Some((after, from + 1));
-                p = after;
-                t = from + 1;
-            }
-            (None, None) => return false,
-        }
-    }
-    pattern.iter().skip(p).all(|char| *char == '*')
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(text: &str) -> Result<String, Fault> {
-        let variable = |name: &str| match name {
-            "A" => Variable::Set("a".to_owned()),
-            "PATH_" => Variable::Set("usr/lib/x.tar.gz".to_owned()),
-            "EMPTY" => Variable::Set(String::new()),
-            "LATER" => Variable::Unknown,
-            _ => Variable::Unset,
-        };
-        Shell {
-            escape: '\\',
-            keeps_quotes: false,
-            keeps_escapes: false,
-            keeps_unset: false,
-            variable: &variable,
-        }
-        .expand(text)
-    }
-
-    #[test]
-    fn what_builders_make_of_words() {
-        for (text, value) in [
-            ("x", "x"),
-            ("$A", "a"),
-            ("${A}b$A", "aba"),
-            ("$Ab", ""),
-            ("\\$A", "$A"),
-            ("'$A'", "$A"),
-            ("\"$A b\\\"\"", "a b\""),
-            ("\"a\\b\"", "a\\b"),
-            ("d\\ e", "d e"),
-            ("$", "$"),
-            ("a$/", "a$/"),
-            ("${A:-d}", "a"),
-            ("${B:-d}", "d"),
-            ("${B-$A}", "a"),
-            ("${B:-${C:-${A}}}", "a"),
-            ("${EMPTY:-d}", "d"),
-            ("${EMPTY-d}", ""),
-            ("${EMPTY+d}", "d"),
-            ("${EMPTY:+d}", ""),
-            ("${A:+d}", "d"),
-            ("${A:?no}", "a"),
-            ("${PATH_#*/}", "lib/x.tar.gz"),
-            ("${PATH_##*/}", "x.tar.gz"),
-            ("${PATH_%.*}", "usr/lib/x.tar"),
-            ("${PATH_%%.*}", "usr/lib/x"),
-            ("${PATH_/r*b/-}", "us-/x.tar.gz"),
-            ("${PATH_//./_}", "usr/lib/x_tar_gz"),
-            ("x\\", "x"),
-        ] {
-            assert_eq!(shell(text).as_deref(), Ok(value), "{text}");
-        }
-        for text in [
-            "'a", "\"a", "${", "${A", "${A:", "${}", "${A^}", "${B:?no}", "${A:-",
-        ] {
-            assert!(matches!(shell(text), Err(Fault::Syntax(_))), "{text}");
-        }
-        assert_eq!(shell("$LATER"), Err(Fault::Unknown("LATER".to_owned())));
-        assert_eq!(shell("'$LATER'").as_deref(), Ok("$LATER"));
-        assert!(shell(&"${A:-".repeat(10_000)).is_err());
-    }
-
-    #[test]
-    fn words_are_split_outside_of_quotes() {
-        let shell = Shell {
-            escape: '\\',
-            keeps_quotes: true,
-            keeps_escapes: true,
-            keeps_unset: true,
-            variable: &|_| Variable::Unset,
-        };
-        assert_eq!(
-            shell
-                .words("  cat <<'E F'  \"x y\" a\\ b $X ${Y:-z}")
-                .unwrap(),
-            ["cat", "<<'E F'", "\"x y\"", "a\\ b", "$X", "${Y:-z}"]
-        );
-    }
-}
+mod tests;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::contract::dockerfile::parse;
+use crate::contract::dockerfile::{ImageConfig, parse, words};
 
 /// Base images by name.
 struct Table;

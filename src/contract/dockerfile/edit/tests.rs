@@ -1,5 +1,5 @@
 use super::*;
-use crate::contract::dockerfile::ImageConfig;
+use crate::contract::dockerfile::{Build, CopyLine, ImageConfig};
 use proptest::prelude::*;
 
 struct Table;
@@ -38,7 +38,7 @@ fn file() -> &'static Path {
 /// A request that makes the block short.
 fn short() -> Request {
     Request {
-        copies: vec![Copy::new(".cake/disco", "/usr/bin/disco")],
+        copies: vec![CopyLine::new(".cake/disco", "/usr/bin/disco")],
         ..Request::default()
     }
 }
@@ -46,8 +46,8 @@ fn short() -> Request {
 fn whole() -> Request {
     Request {
         copies: vec![
-            Copy::new(".cake/disco", "/usr/bin/disco"),
-            Copy::new(".cake/layers/", "/usr/share/layercake/layers/"),
+            CopyLine::new(".cake/disco", "/usr/bin/disco"),
+            CopyLine::new(".cake/layers/", "/usr/share/layercake/layers/"),
         ],
         install: Some(
             ["/usr/bin/disco", "--install-layers"]
@@ -349,7 +349,7 @@ fn c37_what_is_not_known_is_asked_for() {
             .starts_with("Dockerfile:2:1: CMD ends with `\\`")
     );
     let odd = Request {
-        copies: vec![Copy::new("a$b", "/x")],
+        copies: vec![CopyLine::new("a$b", "/x")],
         build: Build {
             platform: Some("windows/amd64".to_owned()),
             ..Build::default()
@@ -395,12 +395,12 @@ fn what_is_odd_is_told() {
 fn copies_may_have_blanks_and_come_from_images() {
     let mut request = short();
     request.copies = vec![
-        Copy::new("a", "/b"),
-        Copy {
+        CopyLine::new("a", "/b"),
+        CopyLine {
             from: Some("r.io/disco@sha256:0".to_owned()),
-            ..Copy::new("/disco", "/usr/bin/disco")
+            ..CopyLine::new("/disco", "/usr/bin/disco")
         },
-        Copy::new("a b", "/c/"),
+        CopyLine::new("a b", "/c/"),
     ];
     assert_eq!(
         block("FROM plain\nENTRYPOINT [\"disco\"]\n", &request),
