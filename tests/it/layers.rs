@@ -7,6 +7,7 @@ mod index;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use layer_cake::cake::failure::Failure;
 use layer_cake::cake::layers::fetch::{Fetch, Install, fetch, is_image_build};
@@ -358,4 +359,38 @@ fn nothing_leads_out_of_a_layer_on_disk() {
         problems[0].contains("leads out of the layer"),
         "{problems:?}"
     );
+}
+
+#[test]
+fn a_shell_can_tell_the_digest() {
+    let project = Project::of("cake: {layers: [web]}");
+    project.layer("web", "");
+    for path in [
+        "README.md",
+        "example/x",
+        "a/README.md",
+        "a.b",
+        "a/x y",
+        "B",
+        "install",
+    ] {
+        project.write(&format!("../path/web/{path}"), path);
+    }
+    run_bit(&project.at("../path/web/install"));
+    let docs =
+        fs::read_to_string(crate::support::repo().join("src/contract/layer/digest.rs")).unwrap();
+    let script: Vec<&str> = docs
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! "))
+        .skip_while(|line| !line.starts_with("find "))
+        .take_while(|line| !line.starts_with("```"))
+        .collect();
+    let output = Command::new("sh")
+        .args(["-c", &script.join("\n")])
+        .current_dir(project.at("../path/web"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let sha256 = &project.resolve().unwrap().layers[0].locked.sha256;
+    assert_eq!(told.split(' ').next(), Some(sha256.as_str()), "{script:?}");
 }

@@ -164,7 +164,8 @@ impl Web {
     /// No answer, or one that is no good; told without what is secret in the URL.
     pub fn get(&self, url: &str) -> Result<Option<Vec<u8>>, Problem> {
         let problem = |message: String| Problem::new(format!("{}: {message}", repo::shown(url)));
-        if !url.starts_with("https://") && !(self.insecure && url.starts_with("http://")) {
+        let is_plain = self.insecure && url.starts_with("http://");
+        if !is_plain && !url.starts_with("https://") {
             return Err(problem(
                 "is not https, so anybody could answer; use https, or --insecure".to_owned(),
             ));

@@ -351,3 +351,26 @@ fn a_lock_with_another_repository_is_not_followed() {
     let resolved = project.resolve().unwrap();
     assert!(matches!(&resolved.layers[0].locked.source, Source::Git(pin) if pin.url == repo.url()));
 }
+
+#[test]
+#[ignore = "needs git"]
+fn a_broken_cache_is_mended() {
+    let repo = Repo::of_layer("web", "");
+    let project = wanting(&repo.url(), "");
+    project.lock();
+    let cache = project.request.cache.clone().unwrap();
+    let kept = fs::read_dir(&cache)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    fs::remove_dir_all(kept.join("objects")).unwrap();
+    assert_eq!(names(&project.locked().unwrap()), ["web"]);
+    assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
+    // A place that cannot be written is as good as none.
+    let mut project = wanting(&repo.url(), "");
+    project.write("file", "");
+    project.request.cache = Some(project.at("file"));
+    assert_eq!(names(&project.resolve().unwrap()), ["web"]);
+}

@@ -5,26 +5,25 @@
 //! objects, so that no hook, filter, attribute, submodule or link of the repository takes effect. What
 //! was fetched stays in a cache, by repository and commit.
 
+mod objects;
+
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::tree::Tree;
+use super::tree::{MAX_PROBLEMS, Tree};
 use super::web::Trust;
 use crate::cake::ui::Ui;
 use crate::contract::layer::digest;
 use crate::contract::layer::repo::{self, Transport};
 use crate::contract::problem::Problem;
 use crate::contract::suggest;
-
-/// Links to links to links of a repository that are followed.
-const MAX_LINKS: usize = 8;
+use objects::{Objects, entries};
 
 /// What of git's words is told.
 const LAST_LINES: usize = 4;
@@ -173,7 +172,13 @@ impl<'a> Git<'a> {
             .map(|place| place.join(&name))
             .find(|path| path.is_dir())
         {
-            return Ok(kept);
+            if self.holds(&kept, commit) {
+                return Ok(kept);
+            }
+            // Cut off, or tampered with by a cleaner of caches: fetched again.
+            fs::remove_dir_all(&kept).map_err(|error| {
+                Problem::new(format!("is broken, and cannot be removed: {error}")).in_file(&kept)
+            })?;
         }
         if self.offline && transport != Transport::Local {
             return Err(Problem::new(format!(
@@ -211,10 +216,7 @@ impl<'a> Git<'a> {
             }
             fetch(&[], &all)?;
         }
-        let mut check = self.command(transport);
-        check.arg("--git-dir").arg(fresh.path());
-        check.args(["cat-file", "-e", &format!("{commit}^{{commit}}")]);
-        if self.run(check, &repo.url).is_err() {
+        if !self.holds(fresh.path(), commit) {
             return Err(Problem::new(format!(
                 "{shown}: has no commit {commit} (any more)"
             )));
@@ -231,26 +233,33 @@ impl<'a> Git<'a> {
         Ok(kept)
     }
 
+    /// Whether a commit and its top directory are in a repository of the cache.
+    fn holds(&self, store: &Path, commit: &str) -> bool {
+        let mut check = self.command(Transport::Local);
+        check.arg("--git-dir").arg(store);
+        check.args(["cat-file", "-e", &format!("{commit}^{{tree}}")]);
+        self.run(check, "").is_ok()
+    }
+
     /// Where fetched commits are kept, and a fresh directory in there.
     fn place(&self) -> Result<(PathBuf, TempDir), Problem> {
         let fresh = |place: &Path| {
             fs::create_dir_all(place)?;
             tempfile::Builder::new().prefix(".fetch-").tempdir_in(place)
         };
-        if let Some(cache) = &self.cache {
-            if let Ok(made) = fresh(cache) {
-                return Ok((cache.clone(), made));
-            }
+        let cached = self.cache.as_ref().map(|cache| (cache, fresh(cache)));
+        if let Some((cache, Ok(made))) = cached {
+            return Ok((cache.clone(), made));
         }
         let failed = |error| Problem::new(format!("cannot make a temporary directory: {error}"));
-        if self.scratch.get().is_none() {
-            let _ = self.scratch.set(tempfile::tempdir().map_err(failed)?);
-        }
-        let scratch = self
-            .scratch
-            .get()
-            .map(TempDir::path)
-            .unwrap_or(Path::new("/tmp"));
+        let scratch = match self.scratch.get() {
+            Some(scratch) => scratch,
+            None => {
+                let made = tempfile::tempdir().map_err(failed)?;
+                self.scratch.get_or_init(|| made)
+            }
+        };
+        let scratch = scratch.path();
         Ok((scratch.to_owned(), fresh(scratch).map_err(failed)?))
     }
 
@@ -282,16 +291,19 @@ impl<'a> Git<'a> {
             .map_err(|message| vec![refuse(message)])?;
         let mut tree = Tree::default();
         let mut problems = Vec::new();
+        let mut is_full = false;
         for path in entries.keys() {
             let added = objects.follow(&entries, path).and_then(|entry| {
-                tree.admit(path, entry.size)?;
+                let admitted = tree.admit(path, entry.size);
+                is_full = admitted.is_err();
+                admitted?;
                 let bytes = objects.get(&entry.object)?;
                 tree.insert(path, bytes, entry.mode == "100755")
             });
             if let Err(message) = added {
                 problems.push(refuse(message));
             }
-            if problems.len() > 20 {
+            if is_full || problems.len() > MAX_PROBLEMS {
                 break;
             }
         }
@@ -404,139 +416,6 @@ fn not_started(error: std::io::Error) -> Problem {
     }
 }
 
-/// A line of `git ls-tree -l`.
-struct Entry {
-    mode: String,
-    object: String,
-    size: u64,
-}
-
-fn entries(listed: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
-    let mut entries = BTreeMap::new();
-    for line in listed
-        .split(|byte| *byte == 0)
-        .filter(|line| !line.is_empty())
-    {
-        let line = std::str::from_utf8(line)
-            .map_err(|_| "a file has a name that is no UTF-8; rename it".to_owned())?;
-        let parsed = line.split_once('\t').and_then(|(facts, path)| {
-            let mut facts = facts.split_ascii_whitespace();
-            let mode = facts.next()?.to_owned();
-            let object = facts.nth(1)?.to_owned();
-            // A submodule has none.
-            let size = facts.next()?.parse().unwrap_or_default();
-            Some((path.to_owned(), Entry { mode, object, size }))
-        });
-        let (path, entry) = parsed.ok_or("git lists its files in an unknown way")?;
-        entries.insert(path, entry);
-    }
-    Ok(entries)
-}
-
-/// The objects of a repository, read one after the other.
-struct Objects {
-    child: std::process::Child,
-    answers: BufReader<std::process::ChildStdout>,
-}
-
-impl Objects {
-    fn open(mut command: Command, store: &Path) -> Result<Self, String> {
-        let mut child = command
-            .arg("--git-dir")
-            .arg(store)
-            .args(["cat-file", "--batch"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| not_started(error).message)?;
-        let answers = child.stdout.take().ok_or("cannot read from git")?;
-        Ok(Self {
-            child,
-            answers: BufReader::new(answers),
-        })
-    }
-
-    fn get(&mut self, object: &str) -> Result<Vec<u8>, String> {
-        let broken = |error: std::io::Error| format!("cannot read object {object}: {error}");
-        let asked = self.child.stdin.as_mut().ok_or("cannot write to git")?;
-        writeln!(asked, "{object}").map_err(broken)?;
-        let mut header = String::new();
-        self.answers.read_line(&mut header).map_err(broken)?;
-        let size = header.split_ascii_whitespace().nth(2);
-        let size: usize = size
-            .and_then(|size| size.parse().ok())
-            .ok_or_else(|| format!("git does not have object {object}"))?;
-        let mut bytes = vec![0; size];
-        self.answers.read_exact(&mut bytes).map_err(broken)?;
-        self.answers.read_exact(&mut [0]).map_err(broken)?;
-        Ok(bytes)
-    }
-
-    /// The file that a path is, links inside the layer followed.
-    fn follow<'a>(
-        &mut self,
-        entries: &'a BTreeMap<String, Entry>,
-        path: &str,
-    ) -> Result<&'a Entry, String> {
-        let mut at = path.to_owned();
-        for _ in 0..MAX_LINKS {
-            let entry = entries.get(&at).ok_or_else(|| {
-                format!("`{path}` is a link to something other than a file of the layer; copy what it leads to")
-            })?;
-            match entry.mode.as_str() {
-                "100644" | "100755" | "100664" => return Ok(entry),
-                "120000" => {}
-                "160000" => {
-                    return Err(format!(
-                        "`{path}` is a submodule, which a layer cannot have"
-                    ));
-                }
-                mode => return Err(format!("`{path}` has the unknown mode {mode}")),
-            }
-            if entry.size > 4096 {
-                return Err(format!("`{path}` is no link"));
-            }
-            let target = self.get(&entry.object)?;
-            at = std::str::from_utf8(&target)
-                .ok()
-                .and_then(|target| joined(&at, target))
-                .ok_or_else(|| {
-                    format!("`{path}` is a link that leads out of the layer; copy what it leads to")
-                })?;
-        }
-        Err(format!("`{path}` is a link to a link without end"))
-    }
-}
-
-impl Drop for Objects {
-    fn drop(&mut self) {
-        // It ends once nobody can ask any more.
-        drop(self.child.stdin.take());
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Where a link at `path` leads; `None` if out of the tree.
-fn joined(path: &str, target: &str) -> Option<String> {
-    if target.starts_with('/') {
-        return None;
-    }
-    let mut parts: Vec<&str> = path.split('/').collect();
-    parts.pop();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
-}
-
 /// Where git's commits are kept between runs: below `XDG_CACHE_HOME`, else below `HOME`.
 #[must_use]
 pub fn cache(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
@@ -552,15 +431,6 @@ pub fn cache(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn links_lead_somewhere_in_the_tree_or_nowhere() {
-        assert_eq!(joined("a/b", "../c"), Some("c".into()));
-        assert_eq!(joined("a/b", "./c/../d"), Some("a/d".into()));
-        assert_eq!(joined("a/b", "../../c"), None);
-        assert_eq!(joined("b", ".."), None);
-        assert_eq!(joined("b", "/etc"), None);
-    }
 
     #[test]
     fn the_cache_is_where_caches_are() {
