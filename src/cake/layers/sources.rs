@@ -146,7 +146,12 @@ impl<'a> Sources<'a> {
             Origin::Git { url, rev, repopath } => {
                 let repo = Repo {
                     url: match conf::is_relative(url) {
-                        true => self.request.base.join(url).to_string_lossy().into_owned(),
+                        true => {
+                            let path = self.request.base.join(url);
+                            // There is no working directory to be relative to only if it is gone.
+                            let path = std::path::absolute(&path).unwrap_or(path);
+                            path.to_string_lossy().into_owned()
+                        }
                         false => url.clone(),
                     },
                     is_users: true,

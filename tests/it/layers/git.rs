@@ -71,6 +71,10 @@ fn tags_commits_and_the_default_branch_are_found() {
     for rev in ["light", "v1.0", "release/1", "refs/heads/release/1", &first] {
         assert_eq!(commit(&format!(", rev: {rev}")), first, "{rev}");
     }
+    let name = repo.path().file_name().unwrap().to_str().unwrap();
+    let mut beside = wanting(&format!("../{name}"), "");
+    beside.request.base = repo.path().join("..").join(name);
+    assert_eq!(names(&beside.resolve().unwrap()), ["web"]);
     let (code, problems) = told(wanting(&repo.url(), ", rev: v1.1").resolve());
     assert_eq!(code, 1);
     assert!(problems[0].contains("did you mean `v1.0`?"), "{problems:?}");

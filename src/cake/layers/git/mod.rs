@@ -351,13 +351,16 @@ impl<'a> Git<'a> {
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .env("SSH_ASKPASS_REQUIRE", "never")
             .env("LC_ALL", "C")
+            // A repository around the working directory has settings as well.
+            .current_dir("/")
             .stdin(Stdio::null());
         let is_unset = |name: &str| std::env::var_os(name).is_none();
         if is_unset("GIT_ASKPASS") {
             // An empty one keeps git from looking for others.
             command.env("GIT_ASKPASS", "");
         }
-        if transport == Transport::Ssh && is_unset("GIT_SSH") && is_unset("GIT_SSH_COMMAND") {
+        let is_default = is_unset("GIT_SSH") && is_unset("GIT_SSH_COMMAND");
+        if transport == Transport::Ssh && is_default && !has_own_ssh() {
             command.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes");
         }
         if let Some(bundle) = self.trust.bundle() {
@@ -399,11 +402,28 @@ impl<'a> Git<'a> {
             true => output.status.to_string(),
             false => last.join("; "),
         };
+        let wants_password = ["get password", "read Username", "read Password"];
+        let hint = match wants_password.iter().any(|words| said.contains(words)) {
+            true => {
+                ". git may not ask for a password here: give it a credential helper, or use ssh"
+            }
+            false => "",
+        };
         Err(Problem::new(format!(
-            "{}: git says: {said}",
+            "{}: git says: {said}{hint}",
             repo::shown(url)
         )))
     }
+}
+
+/// Whether the user has told git which ssh to use.
+fn has_own_ssh() -> bool {
+    let mut ask = Command::new("git");
+    ask.args(["config", "--global", "--get", "core.sshCommand"]);
+    ask.stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    ask.status().is_ok_and(|status| status.success())
 }
 
 fn not_started(error: std::io::Error) -> Problem {
