@@ -45,7 +45,7 @@ pub struct Fetch {
 ///
 /// # Errors
 /// 64: an `install` that may not be run here. 1: a layer that would be overwritten, an `install` that
-/// failed. As [`resolve`] otherwise.
+/// failed. As [`resolve()`] otherwise.
 pub fn fetch(request: &Request, fetch: &Fetch, ui: &Ui) -> Result<(), Failure> {
     let request = Request {
         roots: Some(fetch.names.clone()),

@@ -35,7 +35,7 @@ const COLUMN: usize = 10;
 
 /// Finds the layers that all of `terms` find; all layers for no term. The text ends with a line break.
 /// What is at hand comes first and hides what the index has by the same name, as it does for
-/// [`super::resolve`].
+/// [`super::resolve()`].
 ///
 /// # Errors
 /// 1: the index cannot be asked. 78: what is at hand is broken.
