@@ -6,13 +6,13 @@
 //! was fetched stays in a cache, by repository and commit.
 
 mod objects;
+mod run;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -24,21 +24,7 @@ use crate::contract::layer::repo::{self, Transport};
 use crate::contract::problem::Problem;
 use crate::contract::suggest;
 use objects::{Objects, entries};
-
-/// What of git's words is told.
-const LAST_LINES: usize = 4;
-
-/// Variables of git that say how to get through to a server; all others say what to do.
-const KEPT: [&str; 8] = [
-    "GIT_SSH",
-    "GIT_SSH_COMMAND",
-    "GIT_SSH_VARIANT",
-    "GIT_ASKPASS",
-    "GIT_SSL_CAINFO",
-    "GIT_SSL_CAPATH",
-    "GIT_PROXY_SSL_CAINFO",
-    "GIT_CONFIG_GLOBAL",
-];
+use run::{command, run};
 
 /// A repository, and who named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +85,7 @@ impl<'a> Git<'a> {
             )));
         }
         let _step = self.ui.step("Asking", &shown);
-        let mut command = self.command(transport);
+        let mut command = command(transport, self.trust);
         command.args(["ls-remote", "--quiet", "--", &repo.url]);
         let names = match rev {
             None => vec!["HEAD".to_owned()],
@@ -112,7 +98,7 @@ impl<'a> Git<'a> {
                 format!("refs/heads/{rev}"),
             ],
         };
-        let listed = self.run(command, &repo.url)?;
+        let listed = run(command, &repo.url)?;
         let listed = String::from_utf8_lossy(&listed);
         let refs: BTreeMap<&str, &str> = listed
             .lines()
@@ -188,19 +174,19 @@ impl<'a> Git<'a> {
         }
         let _step = self.ui.step("Fetching", &shown);
         let (place, fresh) = self.place()?;
-        let mut init = self.command(transport);
+        let mut init = command(transport, self.trust);
         init.args(["init", "--quiet", "--bare", "--template=", "--"]);
         init.arg(fresh.path());
-        self.run(init, &repo.url)?;
+        run(init, &repo.url)?;
 
         let shallow = ["--depth=1"];
         let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
         let fetch = |options: &[&str], refs: &[&str]| {
-            let mut command = self.command(transport);
+            let mut command = command(transport, self.trust);
             command.arg("--git-dir").arg(fresh.path());
             command.args(["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"]);
             command.args(options).args(["--", &repo.url]).args(refs);
-            self.run(command, &repo.url)
+            run(command, &repo.url)
         };
         // Some servers hand out what has a name only, and files on a web server know no depth.
         if let Err(problem) = fetch(&shallow, &[commit]) {
@@ -235,10 +221,10 @@ impl<'a> Git<'a> {
 
     /// Whether a commit and its top directory are in a repository of the cache.
     fn holds(&self, store: &Path, commit: &str) -> bool {
-        let mut check = self.command(Transport::Local);
+        let mut check = command(Transport::Local, self.trust);
         check.arg("--git-dir").arg(store);
         check.args(["cat-file", "-e", &format!("{commit}^{{tree}}")]);
-        self.run(check, "").is_ok()
+        run(check, "").is_ok()
     }
 
     /// Where fetched commits are kept, and a fresh directory in there.
@@ -277,17 +263,17 @@ impl<'a> Git<'a> {
         };
         let refuse = |message: String| Problem::new(format!("{place}: {message}"));
         let top = format!("{commit}:{}", subpath.unwrap_or_default());
-        let mut list = self.command(Transport::Local);
+        let mut list = command(Transport::Local, self.trust);
         list.arg("--git-dir").arg(store);
         list.args(["ls-tree", "-r", "-l", "-z", "--full-tree", &top]);
-        let listed = self.run(list, &repo.url).map_err(|_| {
+        let listed = run(list, &repo.url).map_err(|_| {
             let short = commit.get(..12).unwrap_or(commit);
             vec![refuse(format!(
                 "there is no such directory at commit {short}"
             ))]
         })?;
         let entries = entries(&listed).map_err(|message| vec![refuse(message)])?;
-        let mut objects = Objects::open(self.command(Transport::Local), store)
+        let mut objects = Objects::open(command(Transport::Local, self.trust), store)
             .map_err(|message| vec![refuse(message)])?;
         let mut tree = Tree::default();
         let mut problems = Vec::new();
@@ -328,111 +314,6 @@ impl<'a> Git<'a> {
             )),
             transport => Ok(transport),
         }
-    }
-
-    /// git, without anything of ours that would have it do something else, and unable to ask anybody.
-    fn command(&self, transport: Transport) -> Command {
-        let mut command = Command::new("git");
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("GIT_") && !KEPT.contains(&text.as_ref()) {
-                command.env_remove(&name);
-            }
-        }
-        let protocols = match transport {
-            Transport::Https => "https",
-            Transport::Ssh => "ssh",
-            Transport::Http => "http:https",
-            Transport::Local => "file",
-        };
-        command
-            .env("GIT_ALLOW_PROTOCOL", protocols)
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_NO_REPLACE_OBJECTS", "1")
-            .env("SSH_ASKPASS_REQUIRE", "never")
-            .env("LC_ALL", "C")
-            // A repository around the working directory has settings as well.
-            .current_dir("/")
-            .stdin(Stdio::null());
-        let is_unset = |name: &str| std::env::var_os(name).is_none();
-        if is_unset("GIT_ASKPASS") {
-            // An empty one keeps git from looking for others.
-            command.env("GIT_ASKPASS", "");
-        }
-        let is_default = is_unset("GIT_SSH") && is_unset("GIT_SSH_COMMAND");
-        if transport == Transport::Ssh && is_default && !has_own_ssh() {
-            command.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes");
-        }
-        if let Some(bundle) = self.trust.bundle() {
-            command.env("GIT_SSL_CAINFO", bundle);
-        }
-        for setting in [
-            "core.hooksPath=/dev/null",
-            "core.fsmonitor=false",
-            "credential.interactive=false",
-            "gc.auto=0",
-            "maintenance.auto=false",
-            "fetch.recurseSubmodules=false",
-            "transfer.bundleURI=false",
-            // A server that says nothing for half a minute is gone.
-            "http.lowSpeedLimit=1",
-            "http.lowSpeedTime=30",
-        ] {
-            command.args(["-c", setting]);
-        }
-        command
-    }
-
-    fn run(&self, mut command: Command, url: &str) -> Result<Vec<u8>, Problem> {
-        let output = command.output().map_err(not_started)?;
-        if output.status.success() {
-            return Ok(output.stdout);
-        }
-        let said = repo::cleaned(&String::from_utf8_lossy(&output.stderr));
-        let printable = |c: char| !c.is_control();
-        let lines: Vec<String> = said
-            .lines()
-            .map(|line| line.trim().chars().filter(|c| printable(*c)).collect())
-            .filter(|line: &String| !line.is_empty())
-            .collect();
-        let last = lines
-            .get(lines.len().saturating_sub(LAST_LINES)..)
-            .unwrap_or_default();
-        let said = match last.is_empty() {
-            true => output.status.to_string(),
-            false => last.join("; "),
-        };
-        let wants_password = ["get password", "read Username", "read Password"];
-        let hint = match wants_password.iter().any(|words| said.contains(words)) {
-            true => {
-                ". git may not ask for a password here: give it a credential helper, or use ssh"
-            }
-            false => "",
-        };
-        Err(Problem::new(format!(
-            "{}: git says: {said}{hint}",
-            repo::shown(url)
-        )))
-    }
-}
-
-/// Whether the user has told git which ssh to use.
-fn has_own_ssh() -> bool {
-    let mut ask = Command::new("git");
-    ask.args(["config", "--global", "--get", "core.sshCommand"]);
-    ask.stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    ask.status().is_ok_and(|status| status.success())
-}
-
-fn not_started(error: std::io::Error) -> Problem {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => Problem::new(
-            "the program `git` is not here, and a layer comes from a repository; install it, or \
-             have the layer vendored with `cake vendor` where it is",
-        ),
-        _ => Problem::new(format!("cannot start git: {error}")),
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use super::not_started;
+use super::run::not_started;
 
 /// Links to links to links of a repository that are followed.
 const MAX_LINKS: usize = 8;
