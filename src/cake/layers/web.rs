@@ -81,7 +81,10 @@ impl Trust {
     /// What git is to trust, if not what it trusts anyway.
     #[must_use]
     pub fn bundle(&self) -> Option<PathBuf> {
-        let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let named = variable("SSL_CERT_FILE").filter(|_| variable("GIT_SSL_CAINFO").is_none());
+        // git is started elsewhere.
+        let named = named.and_then(|file| std::path::absolute(file).ok());
         self.bundle
             .as_ref()
             .map(|bundle| bundle.path().to_owned())
