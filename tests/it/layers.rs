@@ -7,6 +7,7 @@ mod index;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use layer_cake::cake::failure::Failure;
 use layer_cake::cake::layers::fetch::{Fetch, Install, fetch, is_image_build};
@@ -358,4 +359,79 @@ fn nothing_leads_out_of_a_layer_on_disk() {
         problems[0].contains("leads out of the layer"),
         "{problems:?}"
     );
+}
+
+#[test]
+fn a_shell_can_tell_the_digest() {
+    let project = Project::of("cake: {layers: [web]}");
+    project.layer("web", "");
+    for path in [
+        "README.md",
+        "example/x",
+        "a/README.md",
+        "a.b",
+        "a/x y",
+        "B",
+        "install",
+    ] {
+        project.write(&format!("../path/web/{path}"), path);
+    }
+    run_bit(&project.at("../path/web/install"));
+    let docs =
+        fs::read_to_string(crate::support::repo().join("src/contract/layer/digest.rs")).unwrap();
+    let script: Vec<&str> = docs
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! "))
+        .skip_while(|line| !line.starts_with("find "))
+        .take_while(|line| !line.starts_with("```"))
+        .collect();
+    let output = Command::new("sh")
+        .args(["-c", &script.join("\n")])
+        .current_dir(project.at("../path/web"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let sha256 = &project.resolve().unwrap().layers[0].locked.sha256;
+    assert_eq!(told.split(' ').next(), Some(sha256.as_str()), "{script:?}");
+}
+
+#[test]
+fn c6_c7_the_environment_is_what_the_command_line_is_set_over() {
+    let request = |pairs: &'static [(&str, &str)]| {
+        Request::new(Path::new("."), &|name| {
+            let pair = pairs.iter().find(|pair| pair.0 == name);
+            pair.map(|pair| pair.1.into())
+        })
+    };
+    let set = request(&[
+        ("CAKE_PATH", "a::b"),
+        ("LAYERCAKE_API", "https://example.com"),
+        ("LAYERCAKE_CACERT", "ca.pem"),
+        ("XDG_CACHE_HOME", "/cache"),
+    ]);
+    assert_eq!(set.cake_path, ["a", "b"].map(PathBuf::from));
+    assert_eq!(set.index(), Some("https://example.com"));
+    assert_eq!(set.cacert.as_deref(), Some(Path::new("ca.pem")));
+    assert_eq!(
+        set.cache.as_deref(),
+        Some(Path::new("/cache/layer-cake/git"))
+    );
+    let empty = request(&[
+        ("CAKE_PATH", ""),
+        ("LAYERCAKE_API", ""),
+        ("LAYERCAKE_CACERT", ""),
+    ]);
+    assert!(empty.cake_path.is_empty() && empty.index().is_none() && empty.cacert.is_none());
+}
+
+#[test]
+fn a_conf_is_read_from_its_file() {
+    let project = Project::new();
+    let file = project.at("cake.conf");
+    let (code, problems) = told(layers::read_conf(&file, &quiet()));
+    assert_eq!(code, 78);
+    assert!(problems[0].contains("is not there"), "{problems:?}");
+    project.write("cake.conf", "cake:\n  layers: [mysql]\n");
+    let conf = layers::read_conf(&file, &quiet()).unwrap();
+    assert_eq!(conf.layers[0].name, "mysql");
 }

@@ -45,7 +45,7 @@ pub struct Fetch {
 ///
 /// # Errors
 /// 64: an `install` that may not be run here. 1: a layer that would be overwritten, an `install` that
-/// failed. As [`resolve`] otherwise.
+/// failed. As [`resolve()`] otherwise.
 pub fn fetch(request: &Request, fetch: &Fetch, ui: &Ui) -> Result<(), Failure> {
     let request = Request {
         roots: Some(fetch.names.clone()),
@@ -86,14 +86,13 @@ pub fn fetch(request: &Request, fetch: &Fetch, ui: &Ui) -> Result<(), Failure> {
             .filter(|layer| layer.tree.get(INSTALL).is_some())
             .collect(),
     };
-    if let (Install::InImage, false) = (fetch.install, is_image_build()) {
-        if let Some(first) = with_install.first() {
-            return Err(Failure::usage(Problem::new(format!(
-                "layer `{}` has an `install` program, which is for the build of an image; say \
-                 --no-install to only fetch it, or --run-install to run it on this machine",
-                first.locked.name
-            ))));
-        }
+    let may_install = fetch.install != Install::InImage || is_image_build();
+    if let Some(first) = with_install.first().filter(|_| !may_install) {
+        return Err(Failure::usage(Problem::new(format!(
+            "layer `{}` has an `install` program, which is for the build of an image; say \
+             --no-install to only fetch it, or --run-install to run it on this machine",
+            first.locked.name
+        ))));
     }
     for layer in &fresh {
         let target = fetch.dir.join(&layer.locked.name);

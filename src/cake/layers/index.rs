@@ -1,6 +1,7 @@
 //! Asks an index: the original's server (`api/v2/layers/…`), or files that any web server hands out,
 //! which may as well lie on this machine. What it answers is checked, not trusted.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ const MAX_FILE: u64 = 8 << 20;
 /// An index, not yet asked.
 pub struct Index {
     place: Place,
+    /// The whole list, once it was asked for; nothing if there is none.
+    listed: OnceCell<Option<Vec<Entry>>>,
 }
 
 enum Place {
@@ -64,7 +67,10 @@ impl Index {
                 )));
             }
         };
-        Ok(Self { place })
+        Ok(Self {
+            place,
+            listed: OnceCell::new(),
+        })
     }
 
     /// Whether it can be asked without a network.
@@ -78,31 +84,16 @@ impl Index {
     /// # Errors
     /// No answer, or one that makes no sense.
     pub fn layer(&self, name: &str) -> Result<Option<Entry>, Problem> {
-        let Place::Server(web, base) = &self.place else {
-            return Ok(self.all()?.into_iter().find(|entry| entry.is(name)));
-        };
-        let url = format!("{base}/api/v2/layers/{name}");
-        let refuse = |message: String| Problem::new(format!("{}: {message}", repo::shown(&url)));
-        let Some(body) = web.get(&url)? else {
+        if let Place::Server(web, base) = &self.place {
+            let url = format!("{base}/api/v2/layers/{name}");
+            if let Some(body) = web.get(&url)? {
+                return answered(&body, name)
+                    .map_err(|message| Problem::new(format!("{}: {message}", repo::shown(&url))));
+            }
             // No such layer, or no such API but a file.
-            let listed = self.listed(web, base)?.unwrap_or_default();
-            return Ok(listed.into_iter().find(|entry| entry.is(name)));
-        };
-        let found = match parsed(&body).map_err(&refuse)? {
-            Value::Null => return Ok(None),
-            Value::Array(items) => items,
-            Value::Object(map) if map.is_empty() => return Ok(None),
-            object => vec![object],
-        };
-        if found.is_empty() {
-            return Ok(None);
         }
-        let entries: Result<Vec<_>, _> = found.iter().map(Entry::read).collect();
-        let entries = entries.map_err(&refuse)?;
-        match entries.into_iter().find(|entry| entry.is(name)) {
-            Some(entry) => Ok(Some(entry)),
-            None => Err(refuse("it answers with other layers".to_owned())),
-        }
+        let listed = self.listed()?.unwrap_or_default();
+        Ok(listed.iter().find(|entry| entry.is(name)).cloned())
     }
 
     /// The layers that all terms find, see [`Entry::matches`]; the original's server has its own way
@@ -111,18 +102,14 @@ impl Index {
     /// # Errors
     /// No answer, or one that makes no sense.
     pub fn search(&self, terms: &[String]) -> Result<Vec<Entry>, Problem> {
-        let matching = |entries: Vec<Entry>| {
-            entries
-                .into_iter()
+        let listed = self.listed()?;
+        let (Place::Server(web, base), None) = (&self.place, listed) else {
+            let listed = listed.unwrap_or_default().iter();
+            return Ok(listed
                 .filter(|entry| entry.matches(terms))
-                .collect()
+                .cloned()
+                .collect());
         };
-        let Place::Server(web, base) = &self.place else {
-            return Ok(matching(self.all()?));
-        };
-        if let Some(listed) = self.listed(web, base)? {
-            return Ok(matching(listed));
-        }
         let query: Vec<String> = terms
             .iter()
             .map(|term| format!("q={}", utf8_percent_encode(term, NON_ALPHANUMERIC)))
@@ -131,50 +118,71 @@ impl Index {
         if !query.is_empty() {
             url = format!("{url}?{}", query.join("&"));
         }
-        match web.get(&url)? {
-            None => Err(Problem::new(format!(
-                "{}: there is no index of layers",
-                repo::shown(base)
-            ))),
-            Some(body) => entries(&body)
-                .map_err(|message| Problem::new(format!("{}: {message}", repo::shown(&url)))),
-        }
+        let refuse = |message: String| Problem::new(format!("{}: {message}", repo::shown(&url)));
+        let body = web.get(&url)?;
+        let body = body.ok_or_else(|| refuse("there is no index of layers".to_owned()))?;
+        entries(&body).map_err(refuse)
     }
 
-    /// The `index.json` of a server, if it has one. Servers of pages answer with a page for whatever
+    /// The whole list, if there is one; asked for once. Servers of pages answer with a page for whatever
     /// they do not have.
-    fn listed(&self, web: &Web, base: &str) -> Result<Option<Vec<Entry>>, Problem> {
-        let body = web.get(&format!("{base}/{FILE}"))?;
-        Ok(body.and_then(|body| entries(&body).ok()))
-    }
-
-    fn all(&self) -> Result<Vec<Entry>, Problem> {
-        match &self.place {
-            Place::Server(web, base) => Ok(self.listed(web, base)?.unwrap_or_default()),
-            Place::File(web, url) => {
-                let refuse =
-                    |message: &str| Problem::new(format!("{}: {message}", repo::shown(url)));
-                let body = web.get(url)?.ok_or_else(|| refuse("is not there"))?;
-                entries(&body).map_err(|message| refuse(&message))
-            }
-            Place::Local(path) => {
-                let path = match path.is_dir() {
-                    true => path.join(FILE),
-                    false => path.clone(),
-                };
-                let refuse = |message: String| Problem::new(message).in_file(&path);
-                let unreadable = |error: std::io::Error| refuse(format!("cannot be read: {error}"));
-                let file = fs::File::open(&path).map_err(unreadable)?;
-                let mut body = Vec::new();
-                file.take(MAX_FILE + 1)
-                    .read_to_end(&mut body)
-                    .map_err(unreadable)?;
-                if u64::try_from(body.len()).is_ok_and(|size| size > MAX_FILE) {
-                    return Err(refuse(format!("is larger than {} MiB", MAX_FILE >> 20)));
+    fn listed(&self) -> Result<Option<&[Entry]>, Problem> {
+        if self.listed.get().is_none() {
+            let listed = match &self.place {
+                Place::Server(web, base) => {
+                    let body = web.get(&format!("{base}/{FILE}"))?;
+                    body.and_then(|body| entries(&body).ok())
                 }
-                entries(&body).map_err(refuse)
-            }
+                Place::File(web, url) => {
+                    let refuse =
+                        |message: String| Problem::new(format!("{}: {message}", repo::shown(url)));
+                    let body = web.get(url)?;
+                    let body = body.ok_or_else(|| refuse("is not there".to_owned()))?;
+                    Some(entries(&body).map_err(refuse)?)
+                }
+                Place::Local(path) => Some(local(path)?),
+            };
+            // Nobody else has set it meanwhile: this is one thread.
+            let _ = self.listed.set(listed);
         }
+        Ok(self.listed.get().and_then(Option::as_deref))
+    }
+}
+
+/// The list in a file, or in that of a directory.
+fn local(path: &Path) -> Result<Vec<Entry>, Problem> {
+    let path = match path.is_dir() {
+        true => path.join(FILE),
+        false => path.to_owned(),
+    };
+    let refuse = |message: String| Problem::new(message).in_file(&path);
+    let unreadable = |error: std::io::Error| refuse(format!("cannot be read: {error}"));
+    let file = fs::File::open(&path).map_err(unreadable)?;
+    let mut body = Vec::new();
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut body)
+        .map_err(unreadable)?;
+    if u64::try_from(body.len()).is_ok_and(|size| size > MAX_FILE) {
+        return Err(refuse(format!("is larger than {} MiB", MAX_FILE >> 20)));
+    }
+    entries(&body).map_err(refuse)
+}
+
+/// What a server says of one layer: an object, a list of one, or nothing in one of its ways.
+fn answered(body: &[u8], name: &str) -> Result<Option<Entry>, String> {
+    let found = match parsed(body)? {
+        Value::Null => return Ok(None),
+        Value::Array(items) => items,
+        Value::Object(map) if map.is_empty() => return Ok(None),
+        object => vec![object],
+    };
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let entries: Vec<Entry> = found.iter().map(Entry::read).collect::<Result<_, _>>()?;
+    match entries.into_iter().find(|entry| entry.is(name)) {
+        Some(entry) => Ok(Some(entry)),
+        None => Err("it answers with other layers".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Layers: found in their sources, put in order, held to the lock.
 //!
-//! [`resolve`] is what everything else begins with. Sources, first hit wins: the place that the command
+//! [`resolve()`] is what everything else begins with. Sources, first hit wins: the place that the command
 //! line or `cake.conf` gives, `CAKE_PATH`, `.cake/layers`, the layers in cake itself, the index. A pinned
 //! layer comes at its commit until it is updated. Nothing is written here but the cache of [`git`]; that is
 //! for [`vendor`], [`fetch`] and [`save_lock`].
@@ -274,7 +274,7 @@ fn unknown(names: &[String], layers: &[Layer]) -> Result<(), Failure> {
 /// Takes layers anew and says what has become of them. The caller saves the lock.
 ///
 /// # Errors
-/// As [`resolve`]; 64 if one of `names` is not needed.
+/// As [`resolve()`]; 64 if one of `names` is not needed.
 pub fn update(request: &Request, names: &[String], ui: &Ui) -> Result<Resolved, Failure> {
     let update = match names.is_empty() {
         true => Update::All,

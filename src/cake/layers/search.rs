@@ -35,7 +35,7 @@ const COLUMN: usize = 10;
 
 /// Finds the layers that all of `terms` find; all layers for no term. The text ends with a line break.
 /// What is at hand comes first and hides what the index has by the same name, as it does for
-/// [`super::resolve`].
+/// [`super::resolve()`].
 ///
 /// # Errors
 /// 1: the index cannot be asked. 78: what is at hand is broken.
@@ -76,13 +76,17 @@ pub fn search(
             request.timeout,
         )
         .map_err(Failure::failed)?;
-        if request.offline && !index.is_local() {
-            return Err(Failure::failed(Problem::new(format!(
-                "{shown}: the index cannot be asked while offline"
-            ))));
-        }
-        let _step = ui.step("Asking", &shown);
-        let mut found = index.search(terms).map_err(Failure::failed)?;
+        let mut found = match request.offline && !index.is_local() {
+            true => {
+                let message = "is not asked while offline; this is what is at hand";
+                ui.warn(&Problem::new(format!("{shown}: {message}")));
+                Vec::new()
+            }
+            false => {
+                let _step = ui.step("Asking", &shown);
+                index.search(terms).map_err(Failure::failed)?
+            }
+        };
         for hit in &mut found {
             hit.fields
                 .insert("source".to_owned(), shown.as_str().into());

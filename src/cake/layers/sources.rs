@@ -91,8 +91,10 @@ impl<'a> Sources<'a> {
             let same = |locked: &&Locked| locked.sha256 == tree.digest();
             let source = match pinned {
                 _ if updates => None,
-                None => Some(Source::Vendored),
-                Some(locked) if same(&locked) || self.request.locked => Some(self.vouched(locked)),
+                None => Some(unvouched(name, tree)),
+                // The project does not name that place any more, and has no copy from elsewhere.
+                Some(locked) if matches!(locked.source, Source::Path(_) | Source::Git(_)) => None,
+                Some(locked) if same(&locked) || self.request.locked => Some(locked.source.clone()),
                 Some(locked) => {
                     let message =
                         "is not what cake.lock has; taken anew, if it is to be had elsewhere";
@@ -123,15 +125,6 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// Where a vendored layer came from, as far as the lock may say: not from a place that the project
-    /// does not name any more.
-    fn vouched(&self, locked: &Locked) -> Source {
-        match &locked.source {
-            Source::Path(_) | Source::Git(_) => Source::Vendored,
-            source => source.clone(),
-        }
-    }
-
     fn vendored(&self, name: &str) -> Result<Option<(PathBuf, Tree)>, Vec<Problem>> {
         match local::vendored(&self.request.project, name) {
             None => Ok(None),
@@ -153,7 +146,12 @@ impl<'a> Sources<'a> {
             Origin::Git { url, rev, repopath } => {
                 let repo = Repo {
                     url: match conf::is_relative(url) {
-                        true => self.request.base.join(url).to_string_lossy().into_owned(),
+                        true => {
+                            let path = self.request.base.join(url);
+                            // There is no working directory to be relative to only if it is gone.
+                            let path = std::path::absolute(&path).unwrap_or(path);
+                            path.to_string_lossy().into_owned()
+                        }
                         false => url.clone(),
                     },
                     is_users: true,
@@ -342,5 +340,13 @@ impl<'a> Sources<'a> {
             self.failed = true;
             vec![problem]
         })
+    }
+}
+
+/// Where a vendored layer of which the lock does not know is from: cake itself, if it has the same.
+fn unvouched(name: &str, tree: &Tree) -> Source {
+    match local::embedded(name) {
+        Some(own) if own.digest() == tree.digest() => Source::Embedded,
+        _ => Source::Vendored,
     }
 }

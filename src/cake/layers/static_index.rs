@@ -136,6 +136,9 @@ fn commit(home: &Path, layer: &LayerFile, tree: &Tree) -> Option<String> {
                 "core.hooksPath=/dev/null",
             ])
             .args(arguments)
+            .env_remove("GIT_DIR")
+            .env_remove("GIT_WORK_TREE")
+            .env_remove("GIT_INDEX_FILE")
             .stdin(Stdio::null())
             .output()
             .ok()?;

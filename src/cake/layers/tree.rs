@@ -17,6 +17,9 @@ pub const MAX_BYTES: u64 = 64 << 20;
 /// The most files of a layer.
 pub const MAX_FILES: usize = 10_000;
 
+/// Who has that many problems does not read the rest.
+pub(super) const MAX_PROBLEMS: usize = 20;
+
 /// Directories nested deeper than this are a mistake.
 const MAX_DEPTH: usize = 32;
 
@@ -52,6 +55,7 @@ impl Tree {
             shown: dir,
             tree: Self::default(),
             problems: Vec::new(),
+            is_full: false,
         };
         reader.directory(&root, "", 0);
         match reader.problems.is_empty() {
@@ -169,6 +173,8 @@ struct Reader<'a> {
     shown: &'a Path,
     tree: Tree,
     problems: Vec<Problem>,
+    /// It is too much already; what else there is does not matter.
+    is_full: bool,
 }
 
 impl Reader<'_> {
@@ -210,8 +216,7 @@ impl Reader<'_> {
                 Ok(_) => self.refuse(&path, "is neither a file nor a directory; remove it"),
                 Err(error) => self.refuse(&path, format!("cannot be read: {error}")),
             }
-            // One sentence on a layer that is too large is enough.
-            if self.problems.len() > 20 {
+            if self.is_full || self.problems.len() > MAX_PROBLEMS {
                 return;
             }
         }
@@ -254,6 +259,7 @@ impl Reader<'_> {
             Err(error) => return self.refuse(path, format!("cannot be read: {error}")),
         };
         if let Err(message) = self.tree.admit(path, meta.len()) {
+            self.is_full = true;
             return self.refuse("", message);
         }
         let mut bytes = Vec::new();

@@ -81,7 +81,10 @@ impl Trust {
     /// What git is to trust, if not what it trusts anyway.
     #[must_use]
     pub fn bundle(&self) -> Option<PathBuf> {
-        let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let named = variable("SSL_CERT_FILE").filter(|_| variable("GIT_SSL_CAINFO").is_none());
+        // git is started elsewhere.
+        let named = named.and_then(|file| std::path::absolute(file).ok());
         self.bundle
             .as_ref()
             .map(|bundle| bundle.path().to_owned())
@@ -164,7 +167,8 @@ impl Web {
     /// No answer, or one that is no good; told without what is secret in the URL.
     pub fn get(&self, url: &str) -> Result<Option<Vec<u8>>, Problem> {
         let problem = |message: String| Problem::new(format!("{}: {message}", repo::shown(url)));
-        if !url.starts_with("https://") && !(self.insecure && url.starts_with("http://")) {
+        let is_plain = self.insecure && url.starts_with("http://");
+        if !is_plain && !url.starts_with("https://") {
             return Err(problem(
                 "is not https, so anybody could answer; use https, or --insecure".to_owned(),
             ));

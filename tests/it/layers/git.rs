@@ -71,6 +71,10 @@ fn tags_commits_and_the_default_branch_are_found() {
     for rev in ["light", "v1.0", "release/1", "refs/heads/release/1", &first] {
         assert_eq!(commit(&format!(", rev: {rev}")), first, "{rev}");
     }
+    let name = repo.path().file_name().unwrap().to_str().unwrap();
+    let mut beside = wanting(&format!("../{name}"), "");
+    beside.request.base = repo.path().join("..").join(name);
+    assert_eq!(names(&beside.resolve().unwrap()), ["web"]);
     let (code, problems) = told(wanting(&repo.url(), ", rev: v1.1").resolve());
     assert_eq!(code, 1);
     assert!(problems[0].contains("did you mean `v1.0`?"), "{problems:?}");
@@ -350,4 +354,27 @@ fn a_lock_with_another_repository_is_not_followed() {
     assert_eq!(told(project.locked()).0, 1);
     let resolved = project.resolve().unwrap();
     assert!(matches!(&resolved.layers[0].locked.source, Source::Git(pin) if pin.url == repo.url()));
+}
+
+#[test]
+#[ignore = "needs git"]
+fn a_broken_cache_is_mended() {
+    let repo = Repo::of_layer("web", "");
+    let project = wanting(&repo.url(), "");
+    project.lock();
+    let cache = project.request.cache.clone().unwrap();
+    let kept = fs::read_dir(&cache)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    fs::remove_dir_all(kept.join("objects")).unwrap();
+    assert_eq!(names(&project.locked().unwrap()), ["web"]);
+    assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
+    // A place that cannot be written is as good as none.
+    let mut project = wanting(&repo.url(), "");
+    project.write("file", "");
+    project.request.cache = Some(project.at("file"));
+    assert_eq!(names(&project.resolve().unwrap()), ["web"]);
 }

@@ -5,41 +5,26 @@
 //! objects, so that no hook, filter, attribute, submodule or link of the repository takes effect. What
 //! was fetched stays in a cache, by repository and commit.
 
+mod objects;
+mod run;
+
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::tree::Tree;
+use super::tree::{MAX_PROBLEMS, Tree};
 use super::web::Trust;
 use crate::cake::ui::Ui;
 use crate::contract::layer::digest;
 use crate::contract::layer::repo::{self, Transport};
 use crate::contract::problem::Problem;
 use crate::contract::suggest;
-
-/// Links to links to links of a repository that are followed.
-const MAX_LINKS: usize = 8;
-
-/// What of git's words is told.
-const LAST_LINES: usize = 4;
-
-/// Variables of git that say how to get through to a server; all others say what to do.
-const KEPT: [&str; 8] = [
-    "GIT_SSH",
-    "GIT_SSH_COMMAND",
-    "GIT_SSH_VARIANT",
-    "GIT_ASKPASS",
-    "GIT_SSL_CAINFO",
-    "GIT_SSL_CAPATH",
-    "GIT_PROXY_SSL_CAINFO",
-    "GIT_CONFIG_GLOBAL",
-];
+use objects::{Objects, entries};
+use run::{command, run};
 
 /// A repository, and who named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +85,7 @@ impl<'a> Git<'a> {
             )));
         }
         let _step = self.ui.step("Asking", &shown);
-        let mut command = self.command(transport);
+        let mut command = command(transport, self.trust);
         command.args(["ls-remote", "--quiet", "--", &repo.url]);
         let names = match rev {
             None => vec!["HEAD".to_owned()],
@@ -113,7 +98,7 @@ impl<'a> Git<'a> {
                 format!("refs/heads/{rev}"),
             ],
         };
-        let listed = self.run(command, &repo.url)?;
+        let listed = run(command, &repo.url)?;
         let listed = String::from_utf8_lossy(&listed);
         let refs: BTreeMap<&str, &str> = listed
             .lines()
@@ -173,7 +158,13 @@ impl<'a> Git<'a> {
             .map(|place| place.join(&name))
             .find(|path| path.is_dir())
         {
-            return Ok(kept);
+            if self.holds(&kept, commit) {
+                return Ok(kept);
+            }
+            // Cut off, or tampered with by a cleaner of caches: fetched again.
+            fs::remove_dir_all(&kept).map_err(|error| {
+                Problem::new(format!("is broken, and cannot be removed: {error}")).in_file(&kept)
+            })?;
         }
         if self.offline && transport != Transport::Local {
             return Err(Problem::new(format!(
@@ -183,19 +174,19 @@ impl<'a> Git<'a> {
         }
         let _step = self.ui.step("Fetching", &shown);
         let (place, fresh) = self.place()?;
-        let mut init = self.command(transport);
+        let mut init = command(transport, self.trust);
         init.args(["init", "--quiet", "--bare", "--template=", "--"]);
         init.arg(fresh.path());
-        self.run(init, &repo.url)?;
+        run(init, &repo.url)?;
 
         let shallow = ["--depth=1"];
         let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
         let fetch = |options: &[&str], refs: &[&str]| {
-            let mut command = self.command(transport);
+            let mut command = command(transport, self.trust);
             command.arg("--git-dir").arg(fresh.path());
             command.args(["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"]);
             command.args(options).args(["--", &repo.url]).args(refs);
-            self.run(command, &repo.url)
+            run(command, &repo.url)
         };
         // Some servers hand out what has a name only, and files on a web server know no depth.
         if let Err(problem) = fetch(&shallow, &[commit]) {
@@ -211,10 +202,7 @@ impl<'a> Git<'a> {
             }
             fetch(&[], &all)?;
         }
-        let mut check = self.command(transport);
-        check.arg("--git-dir").arg(fresh.path());
-        check.args(["cat-file", "-e", &format!("{commit}^{{commit}}")]);
-        if self.run(check, &repo.url).is_err() {
+        if !self.holds(fresh.path(), commit) {
             return Err(Problem::new(format!(
                 "{shown}: has no commit {commit} (any more)"
             )));
@@ -231,26 +219,33 @@ impl<'a> Git<'a> {
         Ok(kept)
     }
 
+    /// Whether a commit and its top directory are in a repository of the cache.
+    fn holds(&self, store: &Path, commit: &str) -> bool {
+        let mut check = command(Transport::Local, self.trust);
+        check.arg("--git-dir").arg(store);
+        check.args(["cat-file", "-e", &format!("{commit}^{{tree}}")]);
+        run(check, "").is_ok()
+    }
+
     /// Where fetched commits are kept, and a fresh directory in there.
     fn place(&self) -> Result<(PathBuf, TempDir), Problem> {
         let fresh = |place: &Path| {
             fs::create_dir_all(place)?;
             tempfile::Builder::new().prefix(".fetch-").tempdir_in(place)
         };
-        if let Some(cache) = &self.cache {
-            if let Ok(made) = fresh(cache) {
-                return Ok((cache.clone(), made));
-            }
+        let cached = self.cache.as_ref().map(|cache| (cache, fresh(cache)));
+        if let Some((cache, Ok(made))) = cached {
+            return Ok((cache.clone(), made));
         }
         let failed = |error| Problem::new(format!("cannot make a temporary directory: {error}"));
-        if self.scratch.get().is_none() {
-            let _ = self.scratch.set(tempfile::tempdir().map_err(failed)?);
-        }
-        let scratch = self
-            .scratch
-            .get()
-            .map(TempDir::path)
-            .unwrap_or(Path::new("/tmp"));
+        let scratch = match self.scratch.get() {
+            Some(scratch) => scratch,
+            None => {
+                let made = tempfile::tempdir().map_err(failed)?;
+                self.scratch.get_or_init(|| made)
+            }
+        };
+        let scratch = scratch.path();
         Ok((scratch.to_owned(), fresh(scratch).map_err(failed)?))
     }
 
@@ -268,30 +263,33 @@ impl<'a> Git<'a> {
         };
         let refuse = |message: String| Problem::new(format!("{place}: {message}"));
         let top = format!("{commit}:{}", subpath.unwrap_or_default());
-        let mut list = self.command(Transport::Local);
+        let mut list = command(Transport::Local, self.trust);
         list.arg("--git-dir").arg(store);
         list.args(["ls-tree", "-r", "-l", "-z", "--full-tree", &top]);
-        let listed = self.run(list, &repo.url).map_err(|_| {
+        let listed = run(list, &repo.url).map_err(|_| {
             let short = commit.get(..12).unwrap_or(commit);
             vec![refuse(format!(
                 "there is no such directory at commit {short}"
             ))]
         })?;
         let entries = entries(&listed).map_err(|message| vec![refuse(message)])?;
-        let mut objects = Objects::open(self.command(Transport::Local), store)
+        let mut objects = Objects::open(command(Transport::Local, self.trust), store)
             .map_err(|message| vec![refuse(message)])?;
         let mut tree = Tree::default();
         let mut problems = Vec::new();
+        let mut is_full = false;
         for path in entries.keys() {
             let added = objects.follow(&entries, path).and_then(|entry| {
-                tree.admit(path, entry.size)?;
+                let admitted = tree.admit(path, entry.size);
+                is_full = admitted.is_err();
+                admitted?;
                 let bytes = objects.get(&entry.object)?;
                 tree.insert(path, bytes, entry.mode == "100755")
             });
             if let Err(message) = added {
                 problems.push(refuse(message));
             }
-            if problems.len() > 20 {
+            if is_full || problems.len() > MAX_PROBLEMS {
                 break;
             }
         }
@@ -317,224 +315,6 @@ impl<'a> Git<'a> {
             transport => Ok(transport),
         }
     }
-
-    /// git, without anything of ours that would have it do something else, and unable to ask anybody.
-    fn command(&self, transport: Transport) -> Command {
-        let mut command = Command::new("git");
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("GIT_") && !KEPT.contains(&text.as_ref()) {
-                command.env_remove(&name);
-            }
-        }
-        let protocols = match transport {
-            Transport::Https => "https",
-            Transport::Ssh => "ssh",
-            Transport::Http => "http:https",
-            Transport::Local => "file",
-        };
-        command
-            .env("GIT_ALLOW_PROTOCOL", protocols)
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_NO_REPLACE_OBJECTS", "1")
-            .env("SSH_ASKPASS_REQUIRE", "never")
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null());
-        let is_unset = |name: &str| std::env::var_os(name).is_none();
-        if is_unset("GIT_ASKPASS") {
-            // An empty one keeps git from looking for others.
-            command.env("GIT_ASKPASS", "");
-        }
-        if transport == Transport::Ssh && is_unset("GIT_SSH") && is_unset("GIT_SSH_COMMAND") {
-            command.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes");
-        }
-        if let Some(bundle) = self.trust.bundle() {
-            command.env("GIT_SSL_CAINFO", bundle);
-        }
-        for setting in [
-            "core.hooksPath=/dev/null",
-            "core.fsmonitor=false",
-            "credential.interactive=false",
-            "gc.auto=0",
-            "maintenance.auto=false",
-            "fetch.recurseSubmodules=false",
-            "transfer.bundleURI=false",
-            // A server that says nothing for half a minute is gone.
-            "http.lowSpeedLimit=1",
-            "http.lowSpeedTime=30",
-        ] {
-            command.args(["-c", setting]);
-        }
-        command
-    }
-
-    fn run(&self, mut command: Command, url: &str) -> Result<Vec<u8>, Problem> {
-        let output = command.output().map_err(not_started)?;
-        if output.status.success() {
-            return Ok(output.stdout);
-        }
-        let said = repo::cleaned(&String::from_utf8_lossy(&output.stderr));
-        let printable = |c: char| !c.is_control();
-        let lines: Vec<String> = said
-            .lines()
-            .map(|line| line.trim().chars().filter(|c| printable(*c)).collect())
-            .filter(|line: &String| !line.is_empty())
-            .collect();
-        let last = lines
-            .get(lines.len().saturating_sub(LAST_LINES)..)
-            .unwrap_or_default();
-        let said = match last.is_empty() {
-            true => output.status.to_string(),
-            false => last.join("; "),
-        };
-        Err(Problem::new(format!(
-            "{}: git says: {said}",
-            repo::shown(url)
-        )))
-    }
-}
-
-fn not_started(error: std::io::Error) -> Problem {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => Problem::new(
-            "the program `git` is not here, and a layer comes from a repository; install it, or \
-             have the layer vendored with `cake vendor` where it is",
-        ),
-        _ => Problem::new(format!("cannot start git: {error}")),
-    }
-}
-
-/// A line of `git ls-tree -l`.
-struct Entry {
-    mode: String,
-    object: String,
-    size: u64,
-}
-
-fn entries(listed: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
-    let mut entries = BTreeMap::new();
-    for line in listed
-        .split(|byte| *byte == 0)
-        .filter(|line| !line.is_empty())
-    {
-        let line = std::str::from_utf8(line)
-            .map_err(|_| "a file has a name that is no UTF-8; rename it".to_owned())?;
-        let parsed = line.split_once('\t').and_then(|(facts, path)| {
-            let mut facts = facts.split_ascii_whitespace();
-            let mode = facts.next()?.to_owned();
-            let object = facts.nth(1)?.to_owned();
-            // A submodule has none.
-            let size = facts.next()?.parse().unwrap_or_default();
-            Some((path.to_owned(), Entry { mode, object, size }))
-        });
-        let (path, entry) = parsed.ok_or("git lists its files in an unknown way")?;
-        entries.insert(path, entry);
-    }
-    Ok(entries)
-}
-
-/// The objects of a repository, read one after the other.
-struct Objects {
-    child: std::process::Child,
-    answers: BufReader<std::process::ChildStdout>,
-}
-
-impl Objects {
-    fn open(mut command: Command, store: &Path) -> Result<Self, String> {
-        let mut child = command
-            .arg("--git-dir")
-            .arg(store)
-            .args(["cat-file", "--batch"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| not_started(error).message)?;
-        let answers = child.stdout.take().ok_or("cannot read from git")?;
-        Ok(Self {
-            child,
-            answers: BufReader::new(answers),
-        })
-    }
-
-    fn get(&mut self, object: &str) -> Result<Vec<u8>, String> {
-        let broken = |error: std::io::Error| format!("cannot read object {object}: {error}");
-        let asked = self.child.stdin.as_mut().ok_or("cannot write to git")?;
-        writeln!(asked, "{object}").map_err(broken)?;
-        let mut header = String::new();
-        self.answers.read_line(&mut header).map_err(broken)?;
-        let size = header.split_ascii_whitespace().nth(2);
-        let size: usize = size
-            .and_then(|size| size.parse().ok())
-            .ok_or_else(|| format!("git does not have object {object}"))?;
-        let mut bytes = vec![0; size];
-        self.answers.read_exact(&mut bytes).map_err(broken)?;
-        self.answers.read_exact(&mut [0]).map_err(broken)?;
-        Ok(bytes)
-    }
-
-    /// The file that a path is, links inside the layer followed.
-    fn follow<'a>(
-        &mut self,
-        entries: &'a BTreeMap<String, Entry>,
-        path: &str,
-    ) -> Result<&'a Entry, String> {
-        let mut at = path.to_owned();
-        for _ in 0..MAX_LINKS {
-            let entry = entries.get(&at).ok_or_else(|| {
-                format!("`{path}` is a link to something other than a file of the layer; copy what it leads to")
-            })?;
-            match entry.mode.as_str() {
-                "100644" | "100755" | "100664" => return Ok(entry),
-                "120000" => {}
-                "160000" => {
-                    return Err(format!(
-                        "`{path}` is a submodule, which a layer cannot have"
-                    ));
-                }
-                mode => return Err(format!("`{path}` has the unknown mode {mode}")),
-            }
-            if entry.size > 4096 {
-                return Err(format!("`{path}` is no link"));
-            }
-            let target = self.get(&entry.object)?;
-            at = std::str::from_utf8(&target)
-                .ok()
-                .and_then(|target| joined(&at, target))
-                .ok_or_else(|| {
-                    format!("`{path}` is a link that leads out of the layer; copy what it leads to")
-                })?;
-        }
-        Err(format!("`{path}` is a link to a link without end"))
-    }
-}
-
-impl Drop for Objects {
-    fn drop(&mut self) {
-        // It ends once nobody can ask any more.
-        drop(self.child.stdin.take());
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Where a link at `path` leads; `None` if out of the tree.
-fn joined(path: &str, target: &str) -> Option<String> {
-    if target.starts_with('/') {
-        return None;
-    }
-    let mut parts: Vec<&str> = path.split('/').collect();
-    parts.pop();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
 }
 
 /// Where git's commits are kept between runs: below `XDG_CACHE_HOME`, else below `HOME`.
@@ -552,15 +332,6 @@ pub fn cache(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn links_lead_somewhere_in_the_tree_or_nowhere() {
-        assert_eq!(joined("a/b", "../c"), Some("c".into()));
-        assert_eq!(joined("a/b", "./c/../d"), Some("a/d".into()));
-        assert_eq!(joined("a/b", "../../c"), None);
-        assert_eq!(joined("b", ".."), None);
-        assert_eq!(joined("b", "/etc"), None);
-    }
 
     #[test]
     fn the_cache_is_where_caches_are() {
