@@ -7,8 +7,6 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
-
 use super::failure::{FAILED, Failure};
 use crate::contract::problem::Problem;
 
@@ -124,11 +122,11 @@ impl Builder {
         self.platform.as_deref()
     }
 
-    /// What it knows of an image, as `docker image inspect` shows it; `None` if it has no such image.
+    /// What it knows of an image, as `docker image inspect` prints it; `None` if it has no such image.
     ///
     /// # Errors
     /// It does not answer.
-    pub fn inspect(&self, image: &str) -> Result<Option<Value>, String> {
+    pub fn inspect(&self, image: &str) -> Result<Option<Vec<u8>>, String> {
         let mut command = Command::new(self.kind.program());
         match self.kind {
             Kind::Buildah => command.args(["inspect", "--type", "image", "--", image]),
@@ -147,12 +145,7 @@ impl Builder {
                 false => Err(text),
             };
         }
-        let value: Value =
-            serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
-        Ok(Some(match value {
-            Value::Array(mut list) if !list.is_empty() => list.swap_remove(0),
-            other => other,
-        }))
+        Ok(Some(output.stdout))
     }
 
     /// Has an image fetched from its registry.

@@ -12,7 +12,7 @@ use super::files;
 use super::layers::fetch::INSTALL;
 use super::layers::{Resolved, vendor};
 use super::project::{Project, VENDOR};
-use crate::contract::dockerfile::{self, Baked, Copy};
+use crate::contract::dockerfile::{self, Baked, CopyLine};
 use crate::contract::layer::lock::{self, Lock};
 use crate::contract::manifest::Manifest;
 use crate::contract::problem::Problem;
@@ -83,19 +83,22 @@ impl Ingredients {
     pub(super) fn request(&self, build: dockerfile::Build, health: bool) -> dockerfile::Request {
         let vendored = |name: &str| format!("{VENDOR}/{name}");
         let mut copies = vec![match &self.from_image {
-            Some(image) => Copy {
+            Some(image) => CopyLine {
                 from: Some(image.clone()),
                 source: DISCO.to_owned(),
                 target: DISCO.to_owned(),
             },
-            None => Copy::new(vendored("disco"), DISCO),
+            None => CopyLine::new(vendored("disco"), DISCO),
         }];
         if !self.resolved.layers.is_empty() {
-            copies.push(Copy::new(vendored("layers/"), format!("{SHARE}layers/")));
+            copies.push(CopyLine::new(
+                vendored("layers/"),
+                format!("{SHARE}layers/"),
+            ));
         }
         let beside = self.files.iter().map(|(name, _)| *name);
         for name in std::iter::once("manifest.json").chain(beside) {
-            copies.push(Copy::new(vendored(name), format!("{SHARE}{name}")));
+            copies.push(CopyLine::new(vendored(name), format!("{SHARE}{name}")));
         }
         let contract = self.contract.as_ref();
         let health = health || contract.is_some_and(|contract| contract.health.is_some());

@@ -47,8 +47,8 @@ pub trait Bases {
 }
 
 impl ImageConfig {
-    /// Reads what `docker inspect` or `podman inspect` say of an image, or the configuration of an
-    /// OCI image: a list with one image, the image, or its `Config` alone.
+    /// Reads what `docker image inspect`, `podman image inspect` or `buildah inspect` say of an image, or
+    /// the configuration of an OCI image: a list with one image, the image, or its `Config` alone.
     ///
     /// # Errors
     /// If it is none of these, with what was expected.
@@ -69,7 +69,11 @@ impl ImageConfig {
             }
             None => &value,
         };
-        let nested = image.get("Config").or_else(|| image.get("config"));
+        let nested = ["/Config", "/config", "/Docker/config", "/OCIv1/config"]
+            .iter()
+            .find_map(|place| image.pointer(place).filter(|nested| nested.is_object()))
+            // An image that sets nothing may have no configuration at all.
+            .or_else(|| image.get("Id").or_else(|| image.get("rootfs")));
         let config = nested.unwrap_or(image);
         let known = ["Entrypoint", "Cmd", "Env", "User", "Shell", "OnBuild"];
         if nested.is_none() && !known.iter().any(|key| config.get(key).is_some()) {
@@ -96,9 +100,10 @@ impl ImageConfig {
             let wrong = wrong.join("`, `");
             return refuse(format!("expected lists of strings for `{wrong}`"));
         }
+        // Podman has it beside the configuration.
         let test = config
-            .get("Healthcheck")
-            .and_then(|check| check.get("Test"));
+            .pointer("/Healthcheck/Test")
+            .or_else(|| image.pointer("/HealthCheck/Test"));
         let test = test.and_then(|test| test.get(0)).and_then(Value::as_str);
         let pair = |entry: String| match entry.split_once('=') {
             Some((name, value)) => (name.to_owned(), value.to_owned()),
@@ -154,7 +159,16 @@ mod tests {
             read(&format!("[{{\"Id\": \"x\", \"Config\": {config}}}]")).as_ref(),
             Ok(&want)
         );
-        assert_eq!(read(&format!("{{\"config\": {config}}}")), Ok(want));
+        assert_eq!(
+            read(&format!("{{\"config\": {config}}}")).as_ref(),
+            Ok(&want)
+        );
+        let buildah = format!("{{\"Type\": \"buildah\", \"Docker\": {{\"config\": {config}}}}}");
+        assert_eq!(read(&buildah), Ok(want));
+        let podman = r#"[{"Id": "x", "Config": {}, "HealthCheck": {"Test": ["CMD", "x"]}}]"#;
+        assert_eq!(read(podman).map(|config| config.health), Ok(Health::Set));
+        let bare = read(r#"{"Id": "x", "Config": null}"#);
+        assert_eq!(bare, Ok(ImageConfig::default()));
         let disabled = read(r#"{"Cmd": [], "Healthcheck": {"Test": ["NONE"]}}"#).unwrap();
         assert_eq!(disabled.health, Health::Disabled);
     }
