@@ -150,7 +150,7 @@ build_dist() {
 }
 
 heading "Servers and peers"
-install_packages etcd-server redis-server tini dumb-init catatonit hyperfine busybox-static nginx msmtp
+install_packages etcd-server redis-server tini dumb-init catatonit hyperfine busybox-static git nginx msmtp
 : "${CONSUL_BIN:=$(command -v consul || true)}"
 [[ -n $CONSUL_BIN ]] || fetch_consul
 export CONSUL_BIN

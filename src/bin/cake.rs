@@ -1,3 +1,7 @@
-//! The `cake` program.
+//! The `cake` program: hands its arguments over to the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(layer_cake::cake::run(std::env::args_os()))
+}

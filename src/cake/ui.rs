@@ -1,5 +1,5 @@
-//! What cake says while it works, on stderr: a spinner on a terminal, plain lines elsewhere, a JSON
-//! object a line where a program reads. Results go to stdout and are not its business.
+//! What cake says: while it works on stderr, as a spinner on a terminal, plain lines elsewhere, a JSON
+//! object a line where a program reads; results on stdout.
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal as _, Write};
@@ -23,14 +23,29 @@ pub enum Style {
     Quiet,
 }
 
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What failed.
+    Error,
+    /// What is odd, too.
+    Warning,
+    /// What is done, too.
+    Info,
+    /// Which places were searched and which programs run, too.
+    Debug,
+}
+
 /// The voice of one run of cake.
 pub struct Ui {
     style: Style,
+    level: Level,
+    err: RefCell<Box<dyn Write>>,
     out: RefCell<Box<dyn Write>>,
 }
 
 impl Ui {
-    /// Speaks on stderr; `style` is what was asked for, else what suits stderr.
+    /// `style` is what was asked for, else what suits stderr.
     #[must_use]
     pub fn new(style: Option<Style>) -> Self {
         let fitting = || match io::stderr().is_terminal() {
@@ -39,8 +54,22 @@ impl Ui {
         };
         Self {
             style: style.unwrap_or_else(fitting),
-            out: RefCell::new(Box::new(io::stderr())),
+            level: Level::Info,
+            err: RefCell::new(Box::new(io::stderr())),
+            out: RefCell::new(Box::new(io::stdout())),
         }
+    }
+
+    /// The same, saying more or less.
+    #[must_use]
+    pub fn at(self, level: Level) -> Self {
+        Self { level, ..self }
+    }
+
+    /// Whether nobody wants to hear what is done.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.style == Style::Quiet || self.level < Level::Info
     }
 
     /// Something that takes a while: `verb` is a participle such as `Fetching`. It lasts until the
@@ -48,7 +77,7 @@ impl Ui {
     #[must_use]
     pub fn step(&self, verb: &str, what: &str) -> Step {
         match self.style {
-            Style::Terminal => {
+            Style::Terminal if self.level >= Level::Info => {
                 let bar = ProgressBar::new_spinner().with_style(
                     // The template is ours, and the tests render it.
                     ProgressStyle::with_template("{prefix:>12.cyan.bold} {wide_msg} {spinner}")
@@ -71,9 +100,25 @@ impl Ui {
         self.say("note", verb, what);
     }
 
+    /// Something that helps to find out why.
+    pub fn detail(&self, verb: &str, what: &str) {
+        if self.level >= Level::Debug {
+            self.say("detail", verb, what);
+        }
+    }
+
+    /// What was asked for, on stdout: nothing is added to it, and nothing is left out.
+    pub fn result(&self, text: &str) {
+        let mut out = self.out.borrow_mut();
+        // Whoever has closed stdout has seen enough.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
     /// Something odd that stops nothing.
     pub fn warn(&self, problem: &Problem) {
-        self.problem("warning", problem);
+        if self.level >= Level::Warning {
+            self.problem("warning", problem);
+        }
     }
 
     /// Something that stands in the way.
@@ -83,6 +128,7 @@ impl Ui {
 
     fn say(&self, event: &str, verb: &str, what: &str) {
         match self.style {
+            _ if self.level < Level::Info => {}
             Style::Quiet => {}
             Style::Json => {
                 self.line(&json!({"event": event, "verb": verb, "what": what}).to_string())
@@ -109,7 +155,7 @@ impl Ui {
 
     fn line(&self, text: &str) {
         // Whoever closed stderr does not want to hear.
-        let _ = writeln!(self.out.borrow_mut(), "{text}");
+        let _ = writeln!(self.err.borrow_mut(), "{text}");
     }
 }
 

@@ -36,10 +36,15 @@ mod flat;
 mod hooks;
 /// The process side: signals, exit statuses, what the command finds.
 mod init;
+/// Layers: found, pinned, written, listed.
+#[cfg(feature = "cake")]
+mod layers;
 /// Metrics: written by the container, counted by disco, shown and sent.
 mod metrics;
 /// What the README says is so.
 mod readme;
+/// Files that rules render, and layers that are installed.
+mod render;
 /// The command started again, by a rule or by policy.
 mod restart;
 /// What this binary does when disco runs it as a command.

@@ -71,7 +71,7 @@ fn every_command_is_one_that_a_test_runs() {
 #[test]
 fn schemas_and_rules_are_valid() {
     let yaml = blocks("yaml");
-    assert_eq!(yaml.len(), 5);
+    assert_eq!(yaml.len(), 6);
     let sandbox = Sandbox::new();
     let conf = sandbox.write("disco.conf", &yaml[0]);
     let check = Disco::new().args(["-c", conf.to_str().unwrap(), "--check", "true"]);
@@ -81,9 +81,9 @@ fn schemas_and_rules_are_valid() {
         .value;
     Schema::compile(&schema).unwrap();
     let contract = Path::new("README.yml");
-    let parsed = manifest::parse(contract, yaml[4].as_bytes()).unwrap();
+    let parsed = manifest::parse(contract, yaml[5].as_bytes()).unwrap();
     assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
-    for rules in &yaml[2..4] {
+    for rules in &yaml[2..5] {
         let parsed = rule::parse(Path::new("README.rules"), rules.as_bytes()).unwrap();
         assert_eq!((parsed.rules.len(), parsed.warnings.len()), (1, 0));
     }

@@ -11,7 +11,11 @@
 //! ([`is_shipped`]): a corrected README is still the same layer. So a shell can tell as well:
 //!
 //! ```text
-//! find . -type f … | LC_ALL=C sort | while read f; do printf '%s %s %s\n' MODE "$(sha256sum <"$f")" "$f"; done | sha256sum
+//! find . -type f | cut -c3- | grep -Ev '^(README[^/]*$|example/|expected/)|(^|/)\.git/' | LC_ALL=C sort |
+//! while read -r f; do
+//!     if [ -x "$f" ]; then m=755; else m=644; fi
+//!     echo "$m $(sha256sum <"$f" | cut -d' ' -f1) $f"
+//! done | sha256sum
 //! ```
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Layers: the files that speak of them, and which of them an image gets in which order.
 //!
-//! [`file`] reads `layer.yaml`, [`conf`] reads `cake.conf`, [`lock`] reads and writes `cake.lock`;
+//! [`mod@file`] reads `layer.yaml`, [`conf`] reads `cake.conf`, [`lock`] reads and writes `cake.lock`;
 //! [`digest`] tells whether two trees are the same, [`repo`] which repositories may be named, and
 //! [`resolve`] puts layers in order. Getting hold of a layer is not done here.
 

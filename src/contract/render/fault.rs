@@ -24,6 +24,10 @@ const HARMLESS: [&str; 5] = [
     "cannot join value of type ",
 ];
 
+/// What to do about what is undefined.
+const REMEDY: &str =
+    "check the name; where the data may lack it, ask `is defined` or give a `default`";
+
 /// The text of a template, and where it is.
 pub(super) struct Source {
     pub(super) place: Place,
@@ -83,6 +87,9 @@ pub(super) fn of(error: &Error, sources: &BTreeMap<String, Source>) -> Problem {
     let range = range.map(|range| whole(&source.text, range));
     let text = range.clone().and_then(|range| source.text.get(range));
     let message = match text.map(shown).filter(|text| !text.is_empty()) {
+        Some(text) if cause.kind() == ErrorKind::UndefinedError && is_path(&text) => {
+            format!("`{text}` is undefined; {REMEDY}")
+        }
         Some(text) => format!("`{text}` {}", words(cause, Some(&source.text))),
         None => words(cause, Some(&source.text)),
     };
@@ -101,12 +108,26 @@ fn whole(text: &str, range: Range<usize>) -> Range<usize> {
         .get(..range.start)
         .filter(|_| is_part)
         .unwrap_or_default();
-    let is_path = |c: char| c.is_alphanumeric() || "_.[]'\"".contains(c);
+    let mut depth = 0_usize;
+    let is_path = |c: char| {
+        match c {
+            ']' => depth += 1,
+            '[' if depth > 0 => depth -= 1,
+            _ => return depth > 0 || c.is_alphanumeric() || c == '_' || c == '.',
+        }
+        true
+    };
     let start = before.trim_end_matches(is_path).len();
     match before {
         "" => range,
         _ => start..range.end,
     }
+}
+
+/// Whether an expression is nothing but the way to a value.
+fn is_path(expression: &str) -> bool {
+    let in_path = |c: char| c.is_alphanumeric() || "_.[]'\"-".contains(c);
+    expression.chars().all(in_path)
 }
 
 /// An expression on one line, cut.
@@ -128,7 +149,7 @@ fn words(error: &Error, template: Option<&str>) -> String {
     match error.kind() {
         // Made of the template's text alone.
         ErrorKind::SyntaxError | ErrorKind::BadEscape => format!("is no valid template: {detail}"),
-        ErrorKind::UndefinedError => "is undefined, or uses what is: check the name; where the data may lack it, ask `is defined` or give a `default`".to_owned(),
+        ErrorKind::UndefinedError => format!("uses what is undefined; {REMEDY}"),
         kind @ (ErrorKind::UnknownFilter | ErrorKind::UnknownFunction | ErrorKind::UnknownTest) => {
             // A name may come from the data, too: `list|map(data.name)`.
             let mut names = detail.split(' ').filter(|word| !matches!(*word, "filter" | "test"));

@@ -12,10 +12,12 @@ mod http;
 mod output;
 pub(crate) mod proc;
 mod proxy;
+mod repo;
 mod sandbox;
 mod server;
 mod terminal;
 mod tls;
+mod web;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -31,9 +33,11 @@ pub(crate) use etcd::{Etcd, EtcdCluster, EtcdOptions};
 pub(crate) use http::{Response, request};
 pub(crate) use output::Output;
 pub(crate) use proxy::{Mode, Proxy};
+pub(crate) use repo::Repo;
 pub(crate) use sandbox::Sandbox;
 pub(crate) use terminal::Terminal;
 pub(crate) use tls::Pki;
+pub(crate) use web::{Answer, Asked, Web};
 
 /// Settings of a PID 1 in whose namespace the host's directories are: it makes nothing in them.
 pub(crate) const NOTHING_OF_THE_HOST: &str = "disco.status=off|disco.data=off";

@@ -140,10 +140,10 @@ fn what_fails_says_so_without_a_value() {
         ),
         ("toTOML(db.list)", "a map at its top"),
         ("contains(db.port, 'x')", "takes a text and a part"),
-        ("json(db.none)", "`json(db.none)` is undefined"),
-        ("contains(db.none, 1)", "is undefined"),
+        ("json(db.none)", "`json(db.none)` uses what is undefined"),
+        ("contains(db.none, 1)", "uses what is undefined"),
         ("sortBy(db.port, 'n')", "fails"),
-        ("env('NONE')", "is undefined"),
+        ("env('NONE')", "uses what is undefined"),
         ("sort(db.secret, attribute=3)", "fails"),
         ("(db.secret ~ 'x')|int", "fails"),
         (

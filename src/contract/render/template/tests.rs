@@ -81,6 +81,14 @@ fn what_is_undefined_is_told_with_line_and_expression() {
         ("{{ db.x.y }}", "t.j2:1:4: `db.x.y` is undefined"),
         ("{{ dbb }}", "t.j2:1:4: `dbb` is undefined"),
         (
+            "{{ 1-db['a-b'].c.d }}",
+            "t.j2:1:6: `db['a-b'].c` is undefined",
+        ),
+        (
+            "{{ data['db'].x.y.z }}",
+            "t.j2:1:4: `data['db'].x.y` is undefined",
+        ),
+        (
             "\n{% if db.x %}{% endif %}",
             "t.j2:2:7: `db.x` is undefined",
         ),

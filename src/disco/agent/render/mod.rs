@@ -68,10 +68,12 @@ pub async fn run(
         false => Accounts::default(),
     };
     let around = Arc::new(Around::new(work.environment.clone(), &work.rules));
-    let mut changes = Vec::new();
-    for (index, (target, text)) in render(work, &around, &accounts)?.into_iter().enumerate() {
-        // Those of an agent that was killed.
+    let rendered = render(work, &around, &accounts)?;
+    for (target, _) in &rendered {
         staged::clear(&target.path);
+    }
+    let mut changes = Vec::new();
+    for (index, (target, text)) in rendered.into_iter().enumerate() {
         if target.is(text.as_bytes()) {
             debug!("{} is as it should be", target.path.display());
             continue;
@@ -103,7 +105,17 @@ fn render(
         let text = template.render(&work.payload, &surroundings);
         let target = Target::find(output, work.destdir.as_deref(), accounts);
         match (text, target) {
-            (Ok(text), Ok(target)) => rendered.push((target, text)),
+            (Ok(text), Ok(target)) => {
+                let is_same = |(other, _): &&(Target, String)| other.path == target.path;
+                if rendered.iter().any(|other| is_same(&other)) {
+                    wrong.push(format!(
+                        "{} is a link to {}, which the rule renders as well",
+                        output.to.display(),
+                        target.path.display()
+                    ));
+                }
+                rendered.push((target, text));
+            }
             (text, target) => {
                 wrong.extend(text.err().map(|problem| problem.to_string()));
                 wrong.extend(target.err());

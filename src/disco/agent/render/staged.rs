@@ -107,12 +107,16 @@ impl Staged {
     }
 }
 
-/// Gives a file the owner and the mode of another, where they differ.
+/// Gives a file the mode of another, where they differ, and its owner as far as that may be done:
+/// somebody else's file is then still one that can be put back.
 pub(super) fn like(file: &File, other: &File) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let (is, to_be) = (file.metadata()?, other.metadata()?);
     if (is.uid(), is.gid()) != (to_be.uid(), to_be.gid()) {
-        fchown(file, Some(to_be.uid()), Some(to_be.gid()))?;
+        match fchown(file, Some(to_be.uid()), Some(to_be.gid())) {
+            Err(error) if error.raw_os_error() != Some(libc::EPERM) => return Err(error),
+            _ => {}
+        }
     }
     if is.mode() != to_be.mode() {
         file.set_permissions(to_be.permissions())?;

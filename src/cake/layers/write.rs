@@ -1,0 +1,168 @@
+//! Files and directories that get their name once they are complete. What is in them is the caller's.
+
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::tree::File;
+use crate::contract::problem::Problem;
+
+fn unwritable(path: &Path, error: &io::Error) -> Problem {
+    Problem::new(format!("cannot be written: {error}")).in_file(path)
+}
+
+/// The directory that something is in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Writes a file, mode 0644, unless it already is just that; whether it was written.
+///
+/// # Errors
+/// That it cannot be written; it is then as it was.
+pub fn file(path: &Path, bytes: &[u8]) -> Result<bool, Problem> {
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(false);
+    }
+    let write = || {
+        let mut fresh = tempfile::Builder::new()
+            .prefix(".cake-")
+            .tempfile_in(parent(path))?;
+        fresh.write_all(bytes)?;
+        fresh
+            .as_file()
+            .set_permissions(Permissions::from_mode(0o644))?;
+        fresh.as_file().sync_all()?;
+        fresh.persist(path).map_err(|error| error.error)?;
+        Ok(true)
+    };
+    write().map_err(|error| unwritable(path, &error))
+}
+
+/// Makes `target` the directory that `fill` fills, in place of what is there; parents are made. It is
+/// filled beside its place, so that it appears whole, on whichever filesystem.
+///
+/// # Errors
+/// That it cannot be written; what was there is then there still.
+pub fn directory(target: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), Problem> {
+    let write = || {
+        let above = parent(target);
+        fs::create_dir_all(above)?;
+        let beside = tempfile::Builder::new()
+            .prefix(".cake-")
+            .tempdir_in(above)?;
+        let (fresh, stale) = (beside.path().join("new"), beside.path().join("old"));
+        directory_0755(&fresh)?;
+        fill(&fresh)?;
+        let is_there = match fs::rename(target, &stale) {
+            Ok(()) => true,
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if let Err(error) = fs::rename(&fresh, target) {
+            if is_there {
+                fs::rename(&stale, target)?;
+            }
+            return Err(error);
+        }
+        // What is left of the old one goes with the temporary directory.
+        beside.close().or(Ok(()))
+    };
+    write().map_err(|error| unwritable(target, &error))
+}
+
+/// Writes files below an existing directory; modes are 0755 and 0644 whatever the umask. A file that is
+/// the same in `kept` keeps its time.
+///
+/// # Errors
+/// The first that cannot be written.
+pub fn files<'a>(
+    dir: &Path,
+    files: impl IntoIterator<Item = (&'a str, &'a File)>,
+    kept: Option<&Path>,
+) -> io::Result<()> {
+    for (path, file) in files {
+        let target = dir.join(path);
+        let mut missing: Vec<PathBuf> = Vec::new();
+        let mut above = parent(&target);
+        while !above.exists() {
+            missing.push(above.to_owned());
+            above = parent(above);
+        }
+        missing
+            .iter()
+            .rev()
+            .try_for_each(|dir| directory_0755(dir))?;
+        let mode = if file.exec { 0o755 } else { 0o644 };
+        fs::write(&target, &file.bytes)?;
+        fs::set_permissions(&target, Permissions::from_mode(mode))?;
+        let old = kept.map(|kept| kept.join(path));
+        if let Some(old) = old.filter(|old| is(old, file)) {
+            let time = fs::metadata(old)?.modified()?;
+            fs::File::options()
+                .write(true)
+                .open(&target)?
+                .set_modified(time)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether just this file is there.
+pub(super) fn is(path: &Path, file: &File) -> bool {
+    let is_mode = |meta: fs::Metadata| {
+        let mode = if file.exec { 0o755 } else { 0o644 };
+        meta.is_file() && meta.permissions().mode() & 0o7777 == mode
+    };
+    fs::symlink_metadata(path).is_ok_and(is_mode)
+        && fs::read(path).is_ok_and(|bytes| bytes == file.bytes)
+}
+
+fn directory_0755(dir: &Path) -> io::Result<()> {
+    fs::create_dir(dir)?;
+    fs::set_permissions(dir, Permissions::from_mode(0o755))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        assert_eq!(file(&path, b"x"), Ok(true));
+        assert_eq!(file(&path, b"x"), Ok(false));
+        assert_eq!(file(&path, b"y"), Ok(true));
+        assert_eq!(fs::read(&path).unwrap(), b"y");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o644
+        );
+        assert!(file(&dir.path().join("none/a"), b"x").is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_is_replaced_as_a_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a/b");
+        directory(&target, |dir| fs::write(dir.join("one"), "1")).unwrap();
+        directory(&target, |dir| fs::write(dir.join("two"), "2")).unwrap();
+        let failed = directory(&target, |dir| {
+            fs::write(dir.join("three"), "3")?;
+            Err(io::Error::other("enough"))
+        });
+        assert!(failed.unwrap_err().message.contains("enough"));
+        let names: Vec<_> = fs::read_dir(&target)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["two"]);
+        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,116 @@
+//! `cake wrap`: disco and layers into an image that is built already, by a Dockerfile of one line that
+//! nobody gets to see.
+
+use std::path::Path;
+
+use super::base::Known;
+use super::build::{announce, needs_root, report, said};
+use super::builder;
+use super::cli::{BaseArgs, WrapArgs};
+use super::failure::Failure;
+use super::ingredients::Ingredients;
+use super::project::Project;
+use super::ui::Ui;
+use crate::contract::dockerfile::{Bases as _, bake};
+use crate::contract::problem::Problem;
+
+/// `cake wrap`.
+pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> {
+    let image = &args.image;
+    let refuse = |message: String| Failure::failed(Problem::new(message).at_key(image.as_str()));
+    if args.builder.tags.iter().any(|tag| tag == image) {
+        let message = "is what the new image would be called, too; give it another name with -t";
+        return Err(Failure::usage(Problem::new(message).at_key(image.as_str())));
+    }
+    let project = Project::open(&args.context, args.config.as_deref(), ui)?;
+    let said = said(&BaseArgs::default(), &args.builder, None)?;
+    let known = Known::new(
+        &BaseArgs::default(),
+        args.builder.kind,
+        !args.source.net.offline,
+        ui,
+    )?;
+    let builder = known
+        .builder()
+        .map_err(|reason| Failure::failed(Problem::new(reason)))?;
+    let platform = args.builder.platform.as_deref();
+    let config = known.config(image, platform).map_err(&refuse)?;
+    let Some(config) = config else {
+        return Err(refuse(
+            "there is no such image here; build or pull it".to_owned(),
+        ));
+    };
+    if !config.onbuild.is_empty() {
+        let message = "has ONBUILD triggers, which would run now; it is made to be built upon: bake the Dockerfile of the image that is";
+        return Err(refuse(message.to_owned()));
+    }
+
+    let resolved = project.resolve(&args.source, ui)?;
+    announce(&resolved, ui);
+    let mut ingredients = Ingredients::new(project, resolved, &args.disco);
+    let request = ingredients.request(said, args.health);
+    let file = Path::new("Dockerfile");
+    let text = format!("FROM {image}\n");
+    let baked = bake(file, text.as_bytes(), &request, &known).map_err(Failure::config)?;
+    baked
+        .warnings
+        .iter()
+        .for_each(|warning| ui.warn(&place(warning, image)));
+    if let Some(problem) = needs_root(&baked, ingredients.contract.as_ref()) {
+        ui.warn(&problem);
+    }
+    if args.no_build {
+        ui.result(&String::from_utf8_lossy(&baked.bytes));
+        return Ok(());
+    }
+
+    let platform = platform.or_else(|| builder.platform());
+    ingredients.find_disco(&args.disco, platform)?;
+    let failed = |error: std::io::Error| {
+        Failure::failed(Problem::new(format!(
+            "cannot make a directory to build in: {error}"
+        )))
+    };
+    let context = tempfile::tempdir().map_err(failed)?;
+    let dockerfile = context.path().join(file);
+    std::fs::write(&dockerfile, &baked.bytes).map_err(failed)?;
+    let pending = ingredients.pending(context.path(), &baked)?;
+    ingredients.write(context.path(), pending)?;
+    let build = builder::Build {
+        dockerfile,
+        context: context.path().to_owned(),
+        tags: args.builder.tags.clone(),
+        target: None,
+        build_args: args.builder.build_args.clone(),
+        platform: args.builder.platform.clone(),
+        is_quiet: ui.is_quiet(),
+        rest: args.builder.rest.clone(),
+    };
+    let tags = build.tags.join(", ");
+    ui.note(
+        "Wrapping",
+        &format!("{image} as {tags} with {}", builder.name()),
+    );
+    builder.build(&build).map_err(|failure| Failure {
+        problems: failure
+            .problems
+            .iter()
+            .map(|problem| place(problem, image))
+            .collect(),
+        ..failure
+    })?;
+    ui.note("Built", &tags);
+    if json {
+        ui.result(&report(&baked, &ingredients, file, Some(&build)));
+    }
+    Ok(())
+}
+
+/// A problem of the Dockerfile that nobody gets to see is one of the image.
+fn place(problem: &Problem, image: &str) -> Problem {
+    Problem {
+        message: problem.message.clone(),
+        ..Problem::default()
+    }
+    .at_key(image)
+}

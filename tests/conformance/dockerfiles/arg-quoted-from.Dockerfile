@@ -1,0 +1,2 @@
+ARG "IMAGE=layer-cake-test-cmd"
+FROM "$IMAGE"

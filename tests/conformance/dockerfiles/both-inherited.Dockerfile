@@ -1,0 +1,2 @@
+FROM layer-cake-test-both
+COPY conf/app.conf /etc/app.conf

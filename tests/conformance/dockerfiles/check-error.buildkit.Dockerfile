@@ -1,0 +1,5 @@
+# check=error=true
+# escape=`
+FROM layer-cake-test-base
+ENTRYPOINT ["show", `
+  "a"]

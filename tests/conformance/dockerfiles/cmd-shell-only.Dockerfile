@@ -1,0 +1,2 @@
+FROM layer-cake-test-base
+CMD show a   b; exit 3

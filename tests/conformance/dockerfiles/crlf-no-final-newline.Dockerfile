@@ -1,0 +1,2 @@
+FROM layer-cake-test-both
+ENV A=b

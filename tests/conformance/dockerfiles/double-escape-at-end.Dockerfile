@@ -1,0 +1,4 @@
+FROM layer-cake-test-base
+RUN echo a \\
+ENV X=y
+CMD show \\

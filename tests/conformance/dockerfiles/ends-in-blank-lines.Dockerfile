@@ -1,0 +1,5 @@
+FROM layer-cake-test-base
+CMD ["show"]
+
+ 
+	

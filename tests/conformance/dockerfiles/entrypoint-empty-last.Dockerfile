@@ -1,0 +1,4 @@
+FROM layer-cake-test-base
+ENTRYPOINT ["show", "first"]
+CMD ["show", "second"]
+ENTRYPOINT [  ]

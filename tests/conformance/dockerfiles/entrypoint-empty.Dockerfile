@@ -1,0 +1,3 @@
+FROM layer-cake-test-both
+ENTRYPOINT []
+CMD ["show", "reset"]

@@ -1,0 +1,1 @@
+FROM layer-cake-test-both

@@ -1,0 +1,2 @@
+FROM layer-cake-test-health
+CMD ["show", "healthy"]

@@ -1,0 +1,3 @@
+FROM layer-cake-test-health
+HEALTHCHECK NONE
+CMD ["show"]

@@ -1,0 +1,4 @@
+FROM layer-cake-test-both
+RUN <<EOF
+echo last \
+EOF

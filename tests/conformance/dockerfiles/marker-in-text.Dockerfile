@@ -1,0 +1,6 @@
+FROM layer-cake-test-base
+# >>> cake is what we had for tea
+LABEL cake="# >>> cake"
+CMD show '# >>> cake' \
+# <<< cake
+ '# <<< cake'

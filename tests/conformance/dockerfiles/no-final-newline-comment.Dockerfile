@@ -1,0 +1,4 @@
+FROM layer-cake-test-base
+CMD ["show"]
+
+# the end

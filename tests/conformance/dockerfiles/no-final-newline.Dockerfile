@@ -1,0 +1,2 @@
+FROM layer-cake-test-base
+CMD ["show", "no newline"]

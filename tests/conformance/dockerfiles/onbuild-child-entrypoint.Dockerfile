@@ -1,0 +1,2 @@
+FROM layer-cake-test-onbuild
+ENTRYPOINT ["show", "own"]

@@ -1,0 +1,7 @@
+FROM layer-cake-test-base
+ENV A=b \
+\
+ C=d
+CMD ["show", \   
+"x"]
+# trailing \

@@ -1,0 +1,2 @@
+FROM layer-cake-test-shell
+ENTRYPOINT show inherited shell

@@ -1,0 +1,5 @@
+FROM layer-cake-test-base
+ARG SIGNAL=SIGQUIT
+STOPSIGNAL $SIGNAL
+ENTRYPOINT ["show"]
+CMD ["stop"]

@@ -1,0 +1,2 @@
+FROM layer-cake-test-base
+ENTRYPOINT ["show", "a",] ; show b #

@@ -1,0 +1,2 @@
+FROM layer-cake-test-user
+RUN ["show", "in the build"]
