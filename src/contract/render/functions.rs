@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, filters};
+use minijinja::{Environment, Error, ErrorKind, State, filters, functions, tests};
 use regex::Regex;
 
 use super::fault::told;
@@ -17,7 +17,7 @@ use crate::contract::text::{self, Format, Snippet};
 
 /// What can be called: functions of ours, which are filters as well, and filters of the engine that are
 /// functions here; then functions that are no filters.
-pub(super) const NAMES: [&str; 41] = [
+pub(super) const NAMES: [&str; 40] = [
     "json",
     "tojson",
     "toJSON",
@@ -58,7 +58,6 @@ pub(super) const NAMES: [&str; 41] = [
     "range",
     "dict",
     "namespace",
-    "debug",
 ];
 
 /// Adds all but what needs surroundings.
@@ -101,6 +100,83 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     both!("length" => filters::length);
     both!("first" => filters::first);
     both!("last" => filters::last);
+    own(environment);
+}
+
+/// Adds what is the engine's own, but for what only makes sense in HTML, and what would show all of the
+/// data at once.
+fn own(environment: &mut Environment<'static>) {
+    macro_rules! add {
+        ($add:ident $($name:literal => $function:expr,)+) => {
+            $(environment.$add($name, $function);)+
+        };
+    }
+    add!(add_filter
+        "abs" => filters::abs,
+        "bool" => filters::bool,
+        "capitalize" => filters::capitalize,
+        "count" => filters::length,
+        "d" => filters::default,
+        "dictsort" => filters::dictsort,
+        "float" => filters::float,
+        "format" => filters::format,
+        "groupby" => filters::groupby,
+        "int" => filters::int,
+        "items" => filters::items,
+        "lines" => filters::lines,
+        "list" => filters::list,
+        "map" => filters::map,
+        "max" => filters::max,
+        "min" => filters::min,
+        "reject" => filters::reject,
+        "rejectattr" => filters::rejectattr,
+        "reverse" => filters::reverse,
+        "round" => filters::round,
+        "select" => filters::select,
+        "selectattr" => filters::selectattr,
+        "string" => |value: Value| plain(&value).map(Cow::into_owned),
+        "sum" => filters::sum,
+        "title" => filters::title,
+        "unique" => filters::unique,
+    );
+    add!(add_test
+        "boolean" => tests::is_boolean,
+        "defined" => tests::is_defined,
+        "divisibleby" => tests::is_divisibleby,
+        "endingwith" => tests::is_endingwith,
+        "eq" => tests::is_eq,
+        "==" => tests::is_eq,
+        "even" => tests::is_even,
+        "false" => tests::is_false,
+        "float" => tests::is_float,
+        "ge" => tests::is_ge,
+        ">=" => tests::is_ge,
+        "gt" => tests::is_gt,
+        ">" => tests::is_gt,
+        "in" => tests::is_in,
+        "integer" => tests::is_integer,
+        "iterable" => tests::is_iterable,
+        "le" => tests::is_le,
+        "<=" => tests::is_le,
+        "lt" => tests::is_lt,
+        "<" => tests::is_lt,
+        "mapping" => tests::is_mapping,
+        "ne" => tests::is_ne,
+        "!=" => tests::is_ne,
+        "none" => tests::is_none,
+        "number" => tests::is_number,
+        "odd" => tests::is_odd,
+        "sequence" => tests::is_sequence,
+        "startingwith" => tests::is_startingwith,
+        "string" => tests::is_string,
+        "true" => tests::is_true,
+        "undefined" => tests::is_undefined,
+    );
+    add!(add_function
+        "dict" => functions::dict,
+        "namespace" => functions::namespace,
+        "range" => functions::range,
+    );
 }
 
 /// Adds `env` and `file`, also as filters.
@@ -289,4 +365,4 @@ fn sort_by(state: &State<'_, '_>, list: Value, attribute: Cow<'_, str>) -> Resul
 }
 
 #[cfg(test)]
-mod tests;
+mod table;
