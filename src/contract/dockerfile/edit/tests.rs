@@ -177,7 +177,7 @@ fn c21_install_runs_as_root_and_the_user_stays() {
     ] {
         assert_eq!(
             lines(text),
-            format!("USER root; {run}; USER {user}"),
+            format!("USER 0; {run}; USER {user}"),
             "{text}"
         );
     }
