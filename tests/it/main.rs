@@ -6,6 +6,8 @@
     reason = "a test that cannot go on fails, and helpers serve some modules only"
 )]
 
+/// Disco baked into Dockerfiles, and what the images run then.
+mod bake;
 /// What the command line takes and refuses, settings included.
 mod cli;
 /// From data to a running command: rules, handlers, limits.
