@@ -302,7 +302,7 @@ impl Editor<'_> {
             );
             return Vec::new();
         };
-        // By number: an image without /etc/passwd has no user called root.
+        // By number: an image without /etc/passwd knows no `root`.
         vec!["USER 0".to_owned(), run, format!("USER {again}")]
     }
 
