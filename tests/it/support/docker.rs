@@ -114,6 +114,11 @@ impl Image {
         Self { name }
     }
 
+    /// The name of an image that somebody else is to build.
+    pub(crate) fn unbuilt() -> Self {
+        Self { name: unique() }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

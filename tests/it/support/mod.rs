@@ -4,6 +4,7 @@
 //! Everything started here is ended by its own process id when its handle is dropped. Ports come
 //! from the kernel.
 
+mod cake;
 mod consul;
 mod disco;
 mod docker;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+pub(crate) use cake::Cake;
 pub(crate) use consul::{Consul, ConsulOptions};
 pub(crate) use disco::{Disco, Running};
 pub(crate) use docker::{Container, ContainerBuilder, Image, ImageBuilder};
