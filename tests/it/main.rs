@@ -30,6 +30,8 @@ mod dropin;
 mod early;
 /// etcd, v3 and v2, and everything that can happen to it.
 mod etcd;
+/// The applications of `examples/`, baked and run.
+mod examples;
 /// What breaks while the command runs, and what goes on all the same.
 mod faults;
 /// Under the filters and limits of a container engine, with the disco that ships.
