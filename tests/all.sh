@@ -149,6 +149,18 @@ build_dist() {
     export DISCO_DIST
 }
 
+# What README calls `embed-disco`: a cake that needs nothing beside it.
+try_embedded() {
+    local target_dir alone=$scratch/alone
+    target_dir=$(cargo metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
+    cargo build --features embed-disco --bin cake
+    mkdir -p "$alone"
+    cp "$target_dir/debug/cake" "$alone"
+    printf 'FROM scratch\nENTRYPOINT ["/app"]\n' >"$alone/Dockerfile"
+    (cd "$alone" && env -i PATH=/nonexistent HOME="$alone" ./cake build --no-build --in-place)
+    cmp "$alone/.cake/disco" "$DISCO_DIST" || die "the disco inside cake is not the one that ships"
+}
+
 heading "Servers and peers"
 install_packages etcd-server redis-server tini dumb-init catatonit hyperfine busybox-static git nginx msmtp
 : "${CONSUL_BIN:=$(command -v consul || true)}"
@@ -164,6 +176,9 @@ docker version --format 'Docker {{.Server.Version}}'
 heading "The disco that ships"
 build_dist
 echo "$DISCO_DIST: $(stat -c %s "$DISCO_DIST") bytes"
+
+heading "A cake that carries it"
+try_embedded
 
 # What a killed test leaves goes with the rest. Some tests run programs as another user, who has to get there.
 chmod 755 "$scratch"

@@ -1,7 +1,7 @@
 //! The verbs on layers, wired: what the command line says becomes a request, what comes of it is told.
 //! The work is done in `layers`, `lint`, `trial` and `new_layer`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -16,13 +16,21 @@ use super::ui::Ui;
 use super::wanted;
 use crate::contract::layer::lock;
 
+/// Where disco finds layers in an image (C-8).
+const IN_IMAGE: &str = "/usr/share/layercake/layers";
+
 /// `cake layer`.
 pub(super) fn layer(args: &LayerArgs, ui: &Ui) -> Result<(), Failure> {
     let wanted = wanted::all("NAME", &args.names)?;
     let mut request = project::request(Path::new("."), &args.net);
     let fetch = Fetch {
         names: wanted.iter().map(|wanted| wanted.name.clone()).collect(),
-        dir: args.directory.clone(),
+        dir: args.directory.clone().unwrap_or_else(|| {
+            PathBuf::from(match fetch::is_image_build() {
+                true => IN_IMAGE,
+                false => ".",
+            })
+        }),
         force: args.force,
         install: match (args.no_install, args.run_install) {
             (true, _) => Install::Never,

@@ -53,9 +53,10 @@ pub struct LayerArgs {
     #[arg(value_name = "NAME", required = true)]
     pub names: Vec<String>,
 
-    /// The directory they are put into, each under its name
-    #[arg(short = 'd', long, value_name = "DIR", default_value = ".")]
-    pub directory: PathBuf,
+    /// The directory they are put into, each under its name [default: where disco looks for them, while
+    /// an image is built; else the working directory]
+    #[arg(short = 'd', long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
 
     /// Replace layers that are there
     #[arg(short, long)]

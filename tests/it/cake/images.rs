@@ -197,7 +197,7 @@ fn cake_layer_works_inside_a_build_as_in_the_seed() {
     let base = base.build();
     let cake = Cake::of(&format!(
         "FROM {}\nCOPY layers /l\nENV CAKE_PATH=/l\n\
-         RUN [\"cake\", \"layer\", \"app\", \"-d\", \"/usr/share/layercake/layers\"]\nCMD [\"cat\", \"/made\"]\n",
+         RUN cake layer app\nCMD [\"cat\", \"/made\"]\n",
         base.name()
     ));
     cake.write("layers/app/layer.yaml", "layer: {name: app}");

@@ -87,7 +87,7 @@ fn every_verb_and_every_layer_is_named() {
     {
         let verb = line.split_whitespace().next().unwrap();
         if verb != "help" {
-            let is_named = ["`cake ", "$ cake ", "\"cake\", \""]
+            let is_named = ["`cake ", "$ cake ", "RUN cake "]
                 .iter()
                 .any(|lead| text.contains(&format!("{lead}{verb}")));
             assert!(is_named, "{verb}");
