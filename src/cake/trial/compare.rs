@@ -62,9 +62,8 @@ impl Tree {
     /// What cannot be read.
     pub(super) fn read(dir: &Path) -> Result<Self, Failure> {
         let mut tree = Self::default();
-        match dir.exists() {
-            true => tree.add(dir, dir)?,
-            false => {}
+        if dir.exists() {
+            tree.add(dir, dir)?;
         }
         Ok(tree)
     }
