@@ -364,11 +364,11 @@ fn c12_the_layers_of_cake_conf_are_gathered_in_order() {
     cake.run(["build", "-n", "--in-place"]).assert_code(0);
     let dockerfile = cake.read("Dockerfile");
     let lines = block(&dockerfile);
-    let at = lines.iter().position(|line| *line == "USER root").unwrap();
+    let at = lines.iter().position(|line| *line == "USER 0").unwrap();
     assert_eq!(
         lines[at..at + 3],
         [
-            "USER root",
+            "USER 0",
             r#"RUN ["/usr/bin/disco", "--install-layers"]"#,
             "USER app:app"
         ]

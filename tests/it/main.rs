@@ -6,6 +6,8 @@
     reason = "a test that cannot go on fails, and helpers serve some modules only"
 )]
 
+/// Disco baked into Dockerfiles, and what the images run then.
+mod bake;
 /// cake as a program: Dockerfiles edited, images built and wrapped, layers by verb.
 mod cake;
 /// What the command line takes and refuses, settings included.

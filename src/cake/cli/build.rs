@@ -106,12 +106,7 @@ pub struct BaseArgs {
 #[command(next_help_heading = "disco")]
 pub struct DiscoArgs {
     /// The static disco to put into the image
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "CAKE_DISCO",
-        conflicts_with = "from_image"
-    )]
+    #[arg(long, value_name = "FILE", env = "CAKE_DISCO")]
     pub disco: Option<PathBuf>,
 
     /// Take /usr/bin/disco from this image, best named by digest

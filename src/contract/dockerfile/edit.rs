@@ -302,7 +302,8 @@ impl Editor<'_> {
             );
             return Vec::new();
         };
-        vec!["USER root".to_owned(), run, format!("USER {again}")]
+        // By number: an image without /etc/passwd knows no `root`.
+        vec!["USER 0".to_owned(), run, format!("USER {again}")]
     }
 
     fn health(&mut self) -> Option<String> {

@@ -1,6 +1,6 @@
 //! What a rule renders: the entries of its `render`, and their templates.
 //!
-//! [`template`] compiles and renders, [`functions`] is what templates can call, [`fault`] says what is
+//! [`template`] compiles and renders, `functions` is what templates can call, `fault` says what is
 //! wrong with one without a value of the data. Nothing here reads or writes a file: whoever compiles
 //! hands in the texts, whoever renders hands in [`Surroundings`].
 

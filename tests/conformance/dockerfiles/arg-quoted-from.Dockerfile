@@ -1,2 +1,2 @@
-ARG "IMAGE=layer-cake-test-cmd"
+ARG IMAGE="layer-cake-test-cmd"
 FROM "$IMAGE"

@@ -1,3 +1,4 @@
+
 # escape=`
 FROM layer-cake-test-base
 CMD show a \

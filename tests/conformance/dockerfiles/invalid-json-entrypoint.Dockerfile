@@ -1,2 +1,2 @@
 FROM layer-cake-test-base
-CMD ["show", 'single']
+CMD ['show', "single"]

@@ -1,5 +1,5 @@
 FROM layer-cake-test-base
-RUN mkdir /run/sshd
+RUN mkdir -p /run/sshd
 ENV NOTVISIBLE "in users profile"
 RUN echo "export VISIBLE=now" >> /etc/profile
 EXPOSE 22

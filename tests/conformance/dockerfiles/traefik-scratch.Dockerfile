@@ -1,6 +1,6 @@
 FROM scratch
-COPY --from=layer-cake-test-base /bin/busybox /traefik
+COPY --from=layer-cake-test-base /bin/busybox /printf
 EXPOSE 80
 VOLUME ["/tmp"]
-ENTRYPOINT ["/traefik", "printf", "%s|"]
+ENTRYPOINT ["/printf", "%s|"]
 CMD ["a b", "c"]

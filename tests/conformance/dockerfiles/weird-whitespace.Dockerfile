@@ -1,3 +1,5 @@
+
+
   	
 FROM   layer-cake-test-base    AS   x  
    

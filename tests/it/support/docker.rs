@@ -74,6 +74,12 @@ impl ImageBuilder {
     }
 }
 
+/// What `docker inspect` says of an image, if there is one of this name.
+pub(crate) fn inspect_image(name: &str) -> Option<String> {
+    let output = docker(&["image", "inspect", name]);
+    (output.code == Some(0)).then_some(output.stdout)
+}
+
 /// An image. Dropping it removes it.
 pub(crate) struct Image {
     name: String,
@@ -119,8 +125,36 @@ impl Image {
         Self { name: unique() }
     }
 
+    /// The same image under a name that files can hold.
+    pub(crate) fn named(self, name: &str) -> Self {
+        docker(&["tag", &self.name, name]).assert_code(0);
+        Self { name: name.into() }
+    }
+
+    /// Removes the images without a name that begin as this one does: what earlier stages of a build
+    /// leave behind.
+    pub(crate) fn sweep(&self) {
+        let layer = |image: &str| {
+            let format = "{{index .RootFS.Layers 0}}";
+            docker(&["image", "inspect", "--format", format, image]).stdout
+        };
+        let own = layer(&self.name);
+        let since = format!("--filter=since={}", self.name);
+        let left = docker(&["images", "-q", "--filter=dangling=true", &since]).stdout;
+        for image in left.lines().filter(|image| layer(image) == own) {
+            let _ = try_docker(&["rmi", image]);
+        }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What `docker inspect` says of it.
+    pub(crate) fn inspect(&self) -> String {
+        let output = docker(&["image", "inspect", &self.name]);
+        output.assert_code(0);
+        output.stdout
     }
 }
 

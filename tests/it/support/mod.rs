@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 pub(crate) use cake::Cake;
 pub(crate) use consul::{Consul, ConsulOptions};
 pub(crate) use disco::{Disco, Running};
-pub(crate) use docker::{Container, ContainerBuilder, Image, ImageBuilder};
+pub(crate) use docker::{Container, ContainerBuilder, Image, ImageBuilder, inspect_image};
 pub(crate) use etcd::{Etcd, EtcdCluster, EtcdOptions};
 pub(crate) use http::{Response, request};
 pub(crate) use output::Output;

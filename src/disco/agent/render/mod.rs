@@ -2,8 +2,8 @@
 //!
 //! Everything is rendered in memory and compared with what is there; what differs is written beside
 //! it, checked, and only then put in its place. Nobody ever sees half a file, and a rule whose files
-//! are right already touches none. Reading order: [`around`] is what templates see, [`target`] where a
-//! file goes and what is there, [`staged`] the files beside it, [`exchange`] the moment of the change.
+//! are right already touches none. Reading order: `around` is what templates see, `target` where a
+//! file goes and what is there, `staged` the files beside it, `exchange` the moment of the change.
 
 mod around;
 mod exchange;
