@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const LAYER: &str = "layer: {name: app, summary: s}\n";
@@ -375,6 +377,14 @@ fn collections_projects_and_single_files_are_known_by_what_is_in_them() {
     );
     assert_eq!(findings.files, 4);
     assert!(findings.problems.len() >= 3, "{:?}", findings.problems);
+
+    put("a/a.j2", "x");
+    let findings = lint(&[dir.path().join("a/a.j2")], &nowhere, false);
+    assert!(
+        findings.problems[0]
+            .to_string()
+            .contains("is no kind of file")
+    );
 }
 
 #[test]
@@ -385,4 +395,25 @@ fn values_of_the_example_are_not_shown() {
         !problems.is_empty() && !problems[0].contains("hunter2"),
         "{problems:?}"
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_layer_is_too_odd(
+        file in prop::sample::select(vec!["layer.yaml", "db.schema", "db.rules", "a.j2", "example/data.yaml"]),
+        cut in 0_usize..200,
+        text in "(rules:|when:|render:|- |format: 2|name: db|type:|[\\[\\]{}, \n\"'&*%-]|\\PC){1,20}",
+    ) {
+        // The beginning of something sound, and then anything.
+        let sound = [("layer.yaml", LAYER), ("db.schema", SCHEMA), ("db.rules", RULES)];
+        let sound = sound.iter().find(|(name, _)| *name == file).map_or("", |(_, text)| *text);
+        let text = sound.chars().take(cut).collect::<String>() + &text;
+        let dir = with(&[(file, &text)]);
+        let (problems, warnings) = told(dir.path(), &nowhere);
+        for told in problems.iter().chain(&warnings) {
+            prop_assert!(!told.is_empty());
+        }
+    }
 }
