@@ -122,13 +122,33 @@ fn other_data_shows_what_it_makes() {
 #[test]
 fn data_that_is_not_enough_is_told_with_the_key() {
     let layer = layer();
-    layer.write("example/data.yaml", "db: {hos: h}\n");
-    let mut request = request(layer.dir());
-    request.timeout = Duration::from_millis(300);
-    let told = refused(&request);
-    for part in ["ended with 69", "\"host\" is a required property", "db"] {
-        assert!(told.contains(part), "{told}");
-    }
+    let file = layer.write("example/data.yaml", "db:\n  hos: h\n");
+    let file = file.display();
+    let request = request(layer.dir());
+    assert_eq!(
+        refused(&request),
+        format!("{file}:2:3: `db`: \"host\" is a required property (required)")
+    );
+    layer.write("example/data.yaml", "web: {}\n");
+    assert_eq!(
+        refused(&request),
+        format!("{file}: holds no `db`, for which all(db) -> render /etc/a waits")
+    );
+    layer.write("example/data.yaml", "db: [\n");
+    assert!(refused(&request).starts_with(&format!("{file}:")));
+    // One is enough where one is enough.
+    layer.write("example/data.yaml", "db: {host: h}\n");
+    layer.write("web.schema", "name: web\ntype: object\n");
+    layer.write(
+        "db.rules",
+        RENDER.replace("when: db", "op: any, when: [web, db]"),
+    );
+    assert_eq!(tried(&request).files.len(), 1);
+    layer.write(
+        "db.rules",
+        RENDER.replace("when: db", "op: any, when: [web]"),
+    );
+    assert!(refused(&request).contains("holds no `web`"));
 }
 
 #[test]

@@ -2,8 +2,10 @@
 //! built. It runs nothing and renders nothing; that is for [`super::trial`].
 //!
 //! [`layer`] looks at a directory with `layer.yaml`, [`project`] at what stands beside a Dockerfile;
-//! [`schemas`], [`rules`], [`program`] and [`example`] at the kinds of files in a layer.
+//! [`schemas`], [`rules`], [`program`] and [`example`] at the kinds of files in a layer. [`enough`] tells a
+//! trial beforehand what its data lacks.
 
+mod enough;
 mod example;
 mod layer;
 mod program;
@@ -20,6 +22,7 @@ use crate::contract::problem::Problem;
 
 use self::source::Source;
 
+pub use self::enough::lacking;
 pub(crate) use self::example::{DATA, EXPECTED};
 
 /// The name of a contract file.

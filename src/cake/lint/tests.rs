@@ -311,6 +311,27 @@ fn what_other_layers_bring_is_found_by_their_names() {
 }
 
 #[test]
+fn a_part_of_an_interface_is_judged_by_the_schema_of_the_whole() {
+    let files = [
+        (
+            "db.rules",
+            "format: 2\nrules: [{when: db.master, render: {template: a.j2, to: /etc/a}}]\n",
+        ),
+        ("a.j2", "{{ db.master.host }}\n"),
+        ("example/data.yaml", "db:\n  master: {host: h}\n"),
+    ];
+    let dir = with(&files);
+    assert_eq!(told(dir.path(), &nowhere), (vec![], vec![]));
+    let wrong = ("example/data.yaml", "db:\n  master: {host: 5}\n");
+    let dir = with(&[files[0], files[1], wrong]);
+    let (problems, _) = told(dir.path(), &nowhere);
+    assert!(
+        problems[0].starts_with("example/data.yaml:2:18: `db.master.host`"),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn links_stay_in_the_layer() {
     let dir = with(&[]);
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("out")).unwrap();

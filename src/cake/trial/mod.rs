@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use self::compare::Tree;
 use super::failure::Failure;
-use super::lint::EXPECTED;
+use super::lint::{self, EXPECTED};
 use crate::contract::problem::Problem;
 
 pub use self::compare::{File, State};
@@ -103,10 +103,14 @@ impl Trial {
 /// Tries a layer.
 ///
 /// # Errors
-/// There are no rules or no data to try them with; disco could not do it, with what it said; what is
+/// There are no rules, or no data that is enough for them; disco could not do it, with what it said; what is
 /// expected cannot be read or, with `update`, written.
 pub fn run(request: &Request<'_>) -> Result<Trial, Failure> {
     let staged = stage::stage(request)?;
+    let lacking = lint::lacking(request.layer, request.needs, &staged.data);
+    if !lacking.is_empty() {
+        return Err(Failure::config(lacking));
+    }
     child::run(request, &staged)?;
     let written = Tree::read(&staged.root())?;
     let expected = request.layer.join(EXPECTED);
