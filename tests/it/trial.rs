@@ -9,7 +9,7 @@ use layer_cake::cake::needs;
 use layer_cake::cake::new_layer;
 use layer_cake::cake::trial::{self, Request, State, Trial};
 
-use crate::support::{Sandbox, disco_bin};
+use crate::support::{Cake, Sandbox, disco_bin};
 
 const SCHEMA: &str =
     "name: db\ntype: object\nrequired: [host]\nproperties: {host: {type: string}}\n";
@@ -290,4 +290,25 @@ fn a_layer_that_cannot_be_tried_says_why() {
     assert!(refused(&request(layer.dir())).contains("there is nothing to try"));
     std::fs::remove_file(layer.path("example/data.yaml")).unwrap();
     assert!(refused(&request(layer.dir())).contains("a trial needs data"));
+}
+
+#[test]
+fn paths_of_the_command_line_are_relative_to_where_it_is_typed() {
+    let cake = Cake::new();
+    cake.write("app/layer.yaml", "layer: {name: app, summary: s}\n");
+    cake.write("app/db.schema", SCHEMA);
+    cake.write("app/db.rules", RENDER);
+    cake.write("app/a.j2", "{{ db.host }}\n");
+    cake.write("other.yaml", "db: {host: other}\n");
+    std::os::unix::fs::symlink(disco_bin(), cake.at("disco")).unwrap();
+    cake.run([
+        "test",
+        "./app",
+        "--disco",
+        "./disco",
+        "--data",
+        "other.yaml",
+    ])
+    .assert_code(0)
+    .assert_stdout("./app:\n0640 /etc/a: new\n    other\n");
 }

@@ -26,16 +26,14 @@ const LINES: usize = 20;
 /// # Errors
 /// disco did not start, did not end, or did not end well; with what it said.
 pub(super) fn run(request: &Request<'_>, staged: &Staged) -> Result<(), Failure> {
-    let mut command = Command::new(request.disco);
+    // It starts in another directory.
+    let disco = std::path::absolute(request.disco).unwrap_or_else(|_| request.disco.to_owned());
+    let mut command = Command::new(&disco);
     command
         .args(["-l", "warning", "-c"])
         .arg(staged.settings())
         // Once all rules are done disco becomes this command, which is there wherever disco is.
-        .args([
-            "--".as_ref(),
-            request.disco.as_os_str(),
-            "--version".as_ref(),
-        ])
+        .args(["--".as_ref(), disco.as_os_str(), "--version".as_ref()])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("NO_COLOR", "1")
