@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// The bases of the table beside `layer-cake-test-base`, as what they add to that.
@@ -59,15 +59,13 @@ exec \"$@\"
 /// Every Dockerfile of the table by its name.
 fn table() -> BTreeMap<String, Vec<u8>> {
     let directory = repo().join("tests/conformance/dockerfiles");
-    let name = |path: &Path| {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        name.strip_suffix(".Dockerfile").unwrap().to_owned()
+    let read = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".Dockerfile")?;
+        Some((name.to_owned(), fs::read(&path).unwrap()))
     };
-    let files = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let table: BTreeMap<_, _> = files
-        .map(|path| (name(&path), fs::read(&path).unwrap()))
+    let entries = fs::read_dir(directory).unwrap();
+    let table: BTreeMap<_, _> = entries
+        .filter_map(|entry| read(entry.unwrap().path()))
         .collect();
     assert!(table.len() >= 100, "{} files", table.len());
     table

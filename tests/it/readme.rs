@@ -1,6 +1,8 @@
 //! What the README says is so: every command in it runs, every file in it parses, every setting in
 //! its table exists.
 
+mod cake;
+
 use std::path::Path;
 
 use layer_cake::contract::schema::Schema;
@@ -60,6 +62,10 @@ fn every_command_is_one_that_a_test_runs() {
     // tests/all.sh builds what ships with the same words.
     let script = std::fs::read_to_string(repo().join("tests/all.sh")).unwrap();
     let build = all[3].lines().nth(1).unwrap();
+    assert_eq!(
+        all[3].lines().nth(2),
+        Some("cargo build --release --bin cake")
+    );
     let (words, target) = build.rsplit_once(' ').unwrap();
     assert!(
         script.contains(words),
@@ -71,19 +77,19 @@ fn every_command_is_one_that_a_test_runs() {
 #[test]
 fn schemas_and_rules_are_valid() {
     let yaml = blocks("yaml");
-    assert_eq!(yaml.len(), 6);
+    assert_eq!(yaml.len(), 9);
     let sandbox = Sandbox::new();
     let conf = sandbox.write("disco.conf", &yaml[0]);
     let check = Disco::new().args(["-c", conf.to_str().unwrap(), "--check", "true"]);
     check.run().assert_stderr_lacks("disco.conf");
-    let schema = text::parse(yaml[1].as_bytes(), None, Snippet::Shown)
+    let schema = text::parse(yaml[4].as_bytes(), None, Snippet::Shown)
         .unwrap()
         .value;
     Schema::compile(&schema).unwrap();
     let contract = Path::new("README.yml");
-    let parsed = manifest::parse(contract, yaml[5].as_bytes()).unwrap();
+    let parsed = manifest::parse(contract, yaml[8].as_bytes()).unwrap();
     assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
-    for rules in &yaml[2..5] {
+    for rules in &yaml[5..8] {
         let parsed = rule::parse(Path::new("README.rules"), rules.as_bytes()).unwrap();
         assert_eq!((parsed.rules.len(), parsed.warnings.len()), (1, 0));
     }
@@ -145,11 +151,11 @@ fn the_log_and_the_metrics_are_as_the_examples_show_them() {
     let examples = blocks("console");
     assert_eq!(
         examples.len(),
-        2,
+        4,
         "an example was added to the README: run it in a test"
     );
     let cfg = format!("disco.data_dir={dir}/data|disco.status={dir}/s");
-    let inner = examples[0]
+    let inner = examples[2]
         .split("sh -c \"")
         .nth(1)
         .unwrap()
@@ -169,13 +175,13 @@ fn the_log_and_the_metrics_are_as_the_examples_show_them() {
         let lines = text.lines().filter_map(|line| line.split_once("Z "));
         lines.map(|(_, rest)| rest.to_owned()).collect()
     };
-    let expected = messages(&examples[0]);
+    let expected = messages(&examples[2]);
     assert_eq!(
         (messages(&out.stderr), expected.len()),
         (expected.clone(), 2)
     );
 
-    let script = typed(&examples[1]).replace("/data/", &format!("{dir}/data/"));
+    let script = typed(&examples[3]).replace("/data/", &format!("{dir}/data/"));
     let (writing, asking) = script.split_once("disco --metrics").unwrap();
     assert_eq!(asking, "");
     let line = format!(
@@ -247,7 +253,7 @@ fn dockerfile_example_builds_and_runs_as_the_readme_says() {
 #[test]
 #[ignore = "needs docker"]
 fn the_health_check_is_one() {
-    let stanza = &blocks("dockerfile")[1];
+    let stanza = &blocks("dockerfile")[2];
     let image = Image::scratch()
         .program("/disco", &dist_bin())
         .program("/busybox", Path::new("/bin/busybox"))

@@ -272,6 +272,8 @@ mod tests {
             ("**", ".cake/disco", true),
             (".cake/**", ".cake/disco", true),
             (".cake/**", ".cake", false),
+            ("a**b", "a/xb", false),
+            ("a**b", "a/b/c", true),
             ("a/**/b", "a/b", true),
             ("a/**/b", "a/x/y/b", true),
             ("a/**/b", "a/xb", false),

@@ -1,11 +1,12 @@
 //! Dockerfiles: taken apart without loss, understood as far as the image's command goes, and given or
 //! relieved of the block that puts disco in front of it.
 //!
-//! [`parse`] knows lines and [`stages`] what belongs together; [`words`] and `shell` read what stands
-//! on a line; [`image`] is what engines tell of bases, `walk` follows stages from there with a `state`,
-//! and [`config`] holds what comes of it; `block` is the place in the file that is ours, and [`edit`] fills it as a
-//! [`request`] says; [`ignore`] reads `.dockerignore`. Bytes in, bytes out; files, engines and
-//! registries are the caller's.
+//! [`mod@parse`] knows lines and [`stages`] what belongs together; [`words`] and `shell` read what
+//! stands on a line. [`image`] is what engines tell of bases; `walk` follows stages from there with a
+//! `state`, and [`config`] holds what comes of it. `block` is the place in the file that is ours, and
+//! [`edit`] fills it as a [`request`] says. [`ignore`] reads `.dockerignore`.
+//!
+//! Bytes in, bytes out; files, engines and registries are the caller's.
 
 mod block;
 pub mod config;
