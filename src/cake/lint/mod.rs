@@ -1,8 +1,8 @@
 //! `cake lint`: what is wrong with layers, projects and contracts, all of it at once, before an image is
 //! built. It runs nothing and renders nothing; that is for [`super::trial`].
 //!
-//! [`layer`] looks at a directory with `layer.yaml`, [`project`] at what stands beside a Dockerfile;
-//! [`schemas`], [`rules`], [`program`] and [`example`] at the kinds of files in a layer. [`enough`] tells a
+//! `layer` looks at a directory with `layer.yaml`, `project` at what stands beside a Dockerfile;
+//! `schemas`, `rules`, `program` and `example` at the kinds of files in a layer. `enough` tells a
 //! trial beforehand what its data lacks.
 
 mod enough;

@@ -1,7 +1,7 @@
 //! `cake test`: runs the rules and handlers of a layer against its example data, in a scratch directory
 //! that stands for the root of a container, and compares what they wrote with what is expected.
 //!
-//! The work is done by the real disco ([`child`]), on a copy of the layer ([`stage`]). [`compare`] says
+//! The work is done by the real disco (`child`), on a copy of the layer (`stage`). `compare` says
 //! what is the same. What is shown is example data: nothing is masked. Handlers run as whoever runs this,
 //! with `DESTDIR` naming the directory; one that does not heed it writes to this machine.
 
