@@ -276,6 +276,12 @@ fn nginx_serves_redirects_and_hands_on() {
         "conf.d/10-upstreams.conf",
         only("http", &upstreams, "/etc/nginx/conf.d/10-upstreams.conf"),
     );
+    // As stock images have it, for the name that people try first.
+    let stock = format!(
+        "server {{ listen {}; server_name localhost; return 418; }}",
+        listen(port)
+    );
+    sandbox.write("conf.d/default.conf", stock);
     let mut command = nginx(&sandbox, &data);
     let _server = start(command.args(["-g", "daemon off;"]));
     wait_for("nginx", DEADLINE, || TcpStream::connect(local(port)).ok());
@@ -284,6 +290,7 @@ fn nginx_serves_redirects_and_hands_on() {
         site.contains("the site\n") && site.contains(&format!("X-Note: {header}\r\n")),
         "{site}"
     );
+    assert!(ask(port, "localhost", "/").contains("the site\n"));
     let old = ask(port, "old.test", "/x?y=1");
     assert!(
         old.contains("Location: https://new.test/base/x?y=1\r\n"),
