@@ -6,9 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::build::announce;
-use super::cli::{
-    IndexArgs, LayerArgs, LockArgs, SearchArgs, SearchFormat, UpdateArgs, VendorArgs,
-};
+use super::cli::{IndexArgs, LayerArgs, LockArgs, SearchArgs, SearchFormat, UpdateArgs};
 use super::failure::Failure;
 use super::ingredients::shown;
 use super::layers::fetch::{self, Fetch, Install};
@@ -72,7 +70,7 @@ pub(super) fn update(args: &UpdateArgs, json: bool, ui: &Ui) -> Result<(), Failu
 }
 
 /// `cake vendor`.
-pub(super) fn vendor(args: &VendorArgs, json: bool, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn vendor(args: &LockArgs, json: bool, ui: &Ui) -> Result<(), Failure> {
     let project = Project::open(&args.context, args.config.as_deref(), ui)?;
     let resolved = project.resolve(&args.source, ui)?;
     let is_new = vendor::vendor(&project.root, &resolved.layers)?;

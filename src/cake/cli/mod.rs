@@ -7,7 +7,7 @@ mod project;
 pub use build::{BaseArgs, BuildArgs, BuilderArgs, DiscoArgs, UnbakeArgs, WrapArgs};
 pub use layers::{IndexArgs, LayerArgs, NetArgs, SearchArgs, SearchFormat, SourceArgs};
 pub use project::{
-    CompletionsArgs, LintArgs, LockArgs, ManArgs, NewLayerArgs, TestArgs, UpdateArgs, VendorArgs,
+    CompletionsArgs, LintArgs, LockArgs, ManArgs, NewLayerArgs, TestArgs, UpdateArgs,
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -106,7 +106,7 @@ pub enum Verb {
     /// Move layers to the newest commits and write cake.lock
     Update(UpdateArgs),
     /// Copy the layers into .cake/layers, so that no network is needed
-    Vendor(VendorArgs),
+    Vendor(LockArgs),
     /// Make a directory of layers an index that any web server can serve
     Index(IndexArgs),
     /// Print the completions for a shell

@@ -59,7 +59,7 @@ pub struct NewLayerArgs {
     pub handler: bool,
 }
 
-/// `cake lock`.
+/// `cake lock` and `cake vendor`.
 #[derive(Debug, Args)]
 pub struct LockArgs {
     /// The file that names the layers; without it, cake.conf if there is one
@@ -87,22 +87,6 @@ pub struct UpdateArgs {
     pub config: Option<PathBuf>,
 
     /// The directory of cake.conf and cake.lock
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub context: PathBuf,
-
-    /// What concerns layers.
-    #[command(flatten)]
-    pub source: SourceArgs,
-}
-
-/// `cake vendor`.
-#[derive(Debug, Args)]
-pub struct VendorArgs {
-    /// The file that names the layers; without it, cake.conf if there is one
-    #[arg(value_name = "CONFIG")]
-    pub config: Option<PathBuf>,
-
-    /// The directory of cake.conf, cake.lock and .cake
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub context: PathBuf,
 

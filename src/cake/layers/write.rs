@@ -1,11 +1,12 @@
 //! Files and directories that get their name once they are complete. What is in them is the caller's.
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::tree::File;
+use crate::cake::files;
 use crate::contract::problem::Problem;
 
 fn unwritable(path: &Path, error: &io::Error) -> Problem {
@@ -20,27 +21,12 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Writes a file, mode 0644, unless it already is just that; whether it was written.
+/// Writes a file, mode 0644 if it is new, unless it already is just that; whether it was written.
 ///
 /// # Errors
 /// That it cannot be written; it is then as it was.
 pub fn file(path: &Path, bytes: &[u8]) -> Result<bool, Problem> {
-    if fs::read(path).is_ok_and(|there| there == bytes) {
-        return Ok(false);
-    }
-    let write = || {
-        let mut fresh = tempfile::Builder::new()
-            .prefix(".cake-")
-            .tempfile_in(parent(path))?;
-        fresh.write_all(bytes)?;
-        fresh
-            .as_file()
-            .set_permissions(Permissions::from_mode(0o644))?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(path).map_err(|error| error.error)?;
-        Ok(true)
-    };
-    write().map_err(|error| unwritable(path, &error))
+    files::write(path, bytes, 0o644).map_err(|error| unwritable(path, &error))
 }
 
 /// Makes `target` the directory that `fill` fills, in place of what is there; parents are made. It is
