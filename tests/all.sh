@@ -162,7 +162,9 @@ try_embedded() {
 }
 
 heading "Servers and peers"
-install_packages etcd-server redis-server tini dumb-init catatonit hyperfine busybox-static git nginx msmtp
+install_packages etcd-server redis-server tini dumb-init catatonit hyperfine busybox-static git
+# For these the shipped layers write.
+install_packages nginx haproxy msmtp mariadb-client-core
 : "${CONSUL_BIN:=$(command -v consul || true)}"
 [[ -n $CONSUL_BIN ]] || fetch_consul
 export CONSUL_BIN

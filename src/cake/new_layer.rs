@@ -136,8 +136,7 @@ pub fn write(request: &Request<'_>) -> Result<Vec<PathBuf>, Failure> {
     let is_new = match fs::read_dir(&dir).map(|entries| entries.count()) {
         Ok(0) => false,
         Ok(_) => {
-            let message =
-                "is there and not empty, and nothing is overwritten; take another name or `--dir`";
+            let message = "is there and not empty, and nothing is overwritten; take another name or another directory";
             return Err(failed(message.to_owned()));
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,

@@ -452,6 +452,64 @@ fn strings_of_a_store_stand_for_numbers_and_booleans() {
     }
 }
 
+/// What the README of a layer shows is so: the flat file fits the schema, the rule is one, its template is
+/// there, and the keys of the commands are those of the schema.
+#[test]
+fn what_the_readmes_show_is_so() {
+    for name in ALL {
+        let dir = layer(name);
+        let text = std::fs::read_to_string(dir.join("README.md")).unwrap();
+        let schema = yaml(&dir.join(format!("{name}.schema")));
+        let blocks = text
+            .split("```yaml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap());
+        let (mut flat, mut rules) = (0, 0);
+        for block in blocks {
+            if block.starts_with("format: 2") {
+                let file = Path::new("README.rules");
+                let parsed = rule::parse(file, block.as_bytes())
+                    .unwrap_or_else(|told| panic!("{name}: {told:?}"));
+                assert!(parsed.warnings.is_empty(), "{name}: {:?}", parsed.warnings);
+                for (_, rest) in block
+                    .match_indices("template: ")
+                    .map(|(at, word)| block.split_at(at + word.len()))
+                {
+                    let path = rest.split([',', '\n']).next().unwrap();
+                    let path = path.strip_prefix("/usr/share/layercake/layers/").unwrap();
+                    assert!(repo().join("layers").join(path).is_file(), "{name}: {path}");
+                }
+                rules += 1;
+            } else if !block.contains('…') {
+                let data = text::parse(block.as_bytes(), Some(Format::Yaml), Snippet::Shown)
+                    .unwrap()
+                    .value;
+                rendered(name, &data[name]).unwrap_or_else(|told| panic!("{name}: {told:?}"));
+                flat += 1;
+            }
+        }
+        assert!(
+            rules == 1 && (flat == 1 || name == "tls"),
+            "{name}: {rules} rules, {flat} flat files"
+        );
+        let keys = text
+            .lines()
+            .filter_map(|line| line.split_once(" put app/"))
+            .map(|(_, rest)| rest);
+        let keys: Vec<_> = keys.map(|rest| rest.split(' ').next().unwrap()).collect();
+        assert_eq!(keys.len(), 2, "{name}: {keys:?}");
+        for key in keys {
+            let mut parts = key.split('/');
+            assert_eq!(parts.next(), Some(name), "{key}");
+            let first = parts.next().unwrap();
+            assert!(
+                schema["properties"].get(first).is_some() || name == "env",
+                "{name}: {key}"
+            );
+        }
+    }
+}
+
 #[test]
 fn upstreams_are_the_same_for_both_proxies() {
     let data = json!({"upstreams": {"b": {"balance": "source", "servers": {

@@ -9,7 +9,7 @@ use layer_cake::cake::needs;
 use layer_cake::cake::new_layer;
 use layer_cake::cake::trial::{self, Request, State, Trial};
 
-use crate::support::{Sandbox, disco_bin};
+use crate::support::{Cake, Sandbox, disco_bin};
 
 const SCHEMA: &str =
     "name: db\ntype: object\nrequired: [host]\nproperties: {host: {type: string}}\n";
@@ -122,13 +122,33 @@ fn other_data_shows_what_it_makes() {
 #[test]
 fn data_that_is_not_enough_is_told_with_the_key() {
     let layer = layer();
-    layer.write("example/data.yaml", "db: {hos: h}\n");
-    let mut request = request(layer.dir());
-    request.timeout = Duration::from_millis(300);
-    let told = refused(&request);
-    for part in ["ended with 69", "\"host\" is a required property", "db"] {
-        assert!(told.contains(part), "{told}");
-    }
+    let file = layer.write("example/data.yaml", "db:\n  hos: h\n");
+    let file = file.display();
+    let request = request(layer.dir());
+    assert_eq!(
+        refused(&request),
+        format!("{file}:2:3: `db`: \"host\" is a required property (required)")
+    );
+    layer.write("example/data.yaml", "web: {}\n");
+    assert_eq!(
+        refused(&request),
+        format!("{file}: holds no `db`, for which all(db) -> render /etc/a waits")
+    );
+    layer.write("example/data.yaml", "db: [\n");
+    assert!(refused(&request).starts_with(&format!("{file}:")));
+    // One is enough where one is enough.
+    layer.write("example/data.yaml", "db: {host: h}\n");
+    layer.write("web.schema", "name: web\ntype: object\n");
+    layer.write(
+        "db.rules",
+        RENDER.replace("when: db", "op: any, when: [web, db]"),
+    );
+    assert_eq!(tried(&request).files.len(), 1);
+    layer.write(
+        "db.rules",
+        RENDER.replace("when: db", "op: any, when: [web]"),
+    );
+    assert!(refused(&request).contains("holds no `web`"));
 }
 
 #[test]
@@ -270,4 +290,25 @@ fn a_layer_that_cannot_be_tried_says_why() {
     assert!(refused(&request(layer.dir())).contains("there is nothing to try"));
     std::fs::remove_file(layer.path("example/data.yaml")).unwrap();
     assert!(refused(&request(layer.dir())).contains("a trial needs data"));
+}
+
+#[test]
+fn paths_of_the_command_line_are_relative_to_where_it_is_typed() {
+    let cake = Cake::new();
+    cake.write("app/layer.yaml", "layer: {name: app, summary: s}\n");
+    cake.write("app/db.schema", SCHEMA);
+    cake.write("app/db.rules", RENDER);
+    cake.write("app/a.j2", "{{ db.host }}\n");
+    cake.write("other.yaml", "db: {host: other}\n");
+    std::os::unix::fs::symlink(disco_bin(), cake.at("disco")).unwrap();
+    cake.run([
+        "test",
+        "./app",
+        "--disco",
+        "./disco",
+        "--data",
+        "other.yaml",
+    ])
+    .assert_code(0)
+    .assert_stdout("./app:\n0640 /etc/a: new\n    other\n");
 }

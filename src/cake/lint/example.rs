@@ -1,11 +1,15 @@
 //! Example data of a layer: right by its schemas, enough for its rules, and with something to compare
 //! what is rendered with. It renders nothing.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+
+use serde_json::Value;
 
 use super::Findings;
 use super::layer::World;
 use super::rules;
+use super::source::Source;
 use crate::contract::problem::Problem;
 use crate::contract::rule::Rule;
 use crate::contract::schema::Schema;
@@ -47,16 +51,11 @@ pub(super) fn check(dir: &Path, world: &World, known: &[Rule], findings: &mut Fi
             findings.warn(source.problem(&[Step::Key(name)], message));
         }
     }
-    for (name, (_, document)) in &world.schemas {
-        let (Some(value), Ok(schema)) = (tree::lookup(&data, name), Schema::compile(document))
-        else {
-            continue;
-        };
-        let at: Vec<_> = name.split('.').map(Step::Key).collect();
-        for violation in schema.check(value, |_| false).err().unwrap_or_default() {
-            let message = format!("{} ({})", violation.message, violation.keyword);
-            findings.problem(source.problem_below(&at, &violation.path, &data, message));
-        }
+    for name in interfaces(world, known) {
+        let named = world.schemas.get(name);
+        let named = named.or_else(|| world.schemas.get(tree::head(name)));
+        let told = named.and_then(|(_, schema)| violations(&source, &data, name, schema));
+        findings.problems.extend(told.unwrap_or_default());
     }
     for rule in known {
         for name in rule
@@ -78,4 +77,38 @@ pub(super) fn check(dir: &Path, world: &World, known: &[Rule], findings: &mut Fi
             findings.warn(Problem::new(message).in_file(dir));
         }
     }
+}
+
+/// The interfaces that are judged: those of the rules, and those of schemas that no rule takes in parts.
+fn interfaces<'a>(world: &'a World, known: &'a [Rule]) -> BTreeSet<&'a str> {
+    let waited: BTreeSet<&str> = known
+        .iter()
+        .flat_map(|rule| rule.when.iter().map(String::as_str))
+        .collect();
+    let is_whole = |name: &&str| {
+        let mut waited = waited.iter();
+        !waited.any(|waited| waited != name && tree::head(waited) == *name)
+    };
+    let named = world.schemas.keys().map(String::as_str);
+    let whole: Vec<&str> = named.filter(is_whole).collect();
+    waited.into_iter().chain(whole).collect()
+}
+
+/// What is wrong with the data of an interface, with the line of each; `None` if there is none of it, or
+/// nothing to judge it by.
+pub(super) fn violations(
+    source: &Source,
+    data: &Value,
+    name: &str,
+    schema: &Value,
+) -> Option<Vec<Problem>> {
+    let value = tree::lookup(data, name)?;
+    let schema = Schema::compile(schema).ok()?;
+    let at: Vec<_> = name.split('.').map(Step::Key).collect();
+    let violations = schema.check(value, |_| false).err().unwrap_or_default();
+    let told = violations.iter().map(|violation| {
+        let message = format!("{} ({})", violation.message, violation.keyword);
+        source.problem_below(&at, &violation.path, data, message)
+    });
+    Some(told.collect())
 }

@@ -121,10 +121,16 @@ fn world(mut schemas: Schemas, dir: &Path, find: Find<'_>, findings: &mut Findin
     World { schemas, unknown }
 }
 
-/// The named schemas of a directory, right or not.
-fn collect_schemas(dir: &Path, schemas: &mut Schemas) {
+/// The files of a layer that count, sorted; nothing is told.
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     walk(dir, dir, 0, &mut files, &mut Findings::default());
+    files
+}
+
+/// The named schemas of a directory, right or not.
+pub(super) fn collect_schemas(dir: &Path, schemas: &mut Schemas) {
+    let files = files(dir);
     for path in with_extension(&files, "schema") {
         let named = Source::read(path)
             .ok()

@@ -1,9 +1,11 @@
 //! `cake lint`: what is wrong with layers, projects and contracts, all of it at once, before an image is
 //! built. It runs nothing and renders nothing; that is for [`super::trial`].
 //!
-//! [`layer`] looks at a directory with `layer.yaml`, [`project`] at what stands beside a Dockerfile;
-//! [`schemas`], [`rules`], [`program`] and [`example`] at the kinds of files in a layer.
+//! `layer` looks at a directory with `layer.yaml`, `project` at what stands beside a Dockerfile;
+//! `schemas`, `rules`, `program` and `example` at the kinds of files in a layer. `enough` tells a
+//! trial beforehand what its data lacks.
 
+mod enough;
 mod example;
 mod layer;
 mod program;
@@ -20,6 +22,7 @@ use crate::contract::problem::Problem;
 
 use self::source::Source;
 
+pub use self::enough::lacking;
 pub(crate) use self::example::{DATA, EXPECTED};
 
 /// The name of a contract file.
@@ -54,7 +57,8 @@ impl Findings {
 
 /// Checks directories and files. A directory is a layer if it holds `layer.yaml`, a project if it holds
 /// `cake.conf` or a contract, and otherwise a collection whose immediate sub-directories are layers. A
-/// file is judged by its name: `layer.yaml`, `cake.conf`, `*.schema`, `*.rules`, or else a contract.
+/// file is judged by its name: `layer.yaml`, `cake.conf`, `*.schema`, `*.rules`; other YAML or JSON is a
+/// contract.
 #[must_use]
 pub fn lint(targets: &[PathBuf], find: Find<'_>, strict: bool) -> Findings {
     let mut findings = Findings::default();
@@ -110,7 +114,15 @@ fn single(path: &Path, find: Find<'_>, findings: &mut Findings) {
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
             layer::rules(&source, dir.unwrap_or(Path::new(".")), find, findings);
         }
-        _ => project::contract(&source, findings),
+        Some("yml" | "yaml" | "json") => project::contract(&source, findings),
+        _ => {
+            let message = format!(
+                "is no kind of file that is checked by itself; expected `{}`, `{}`, *.schema, *.rules or a contract, *.yml",
+                file::NAME,
+                conf::NAME,
+            );
+            findings.problem(Problem::new(message).in_file(path));
+        }
     }
 }
 

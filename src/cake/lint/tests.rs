@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const LAYER: &str = "layer: {name: app, summary: s}\n";
@@ -309,6 +311,27 @@ fn what_other_layers_bring_is_found_by_their_names() {
 }
 
 #[test]
+fn a_part_of_an_interface_is_judged_by_the_schema_of_the_whole() {
+    let files = [
+        (
+            "db.rules",
+            "format: 2\nrules: [{when: db.master, render: {template: a.j2, to: /etc/a}}]\n",
+        ),
+        ("a.j2", "{{ db.master.host }}\n"),
+        ("example/data.yaml", "db:\n  master: {host: h}\n"),
+    ];
+    let dir = with(&files);
+    assert_eq!(told(dir.path(), &nowhere), (vec![], vec![]));
+    let wrong = ("example/data.yaml", "db:\n  master: {host: 5}\n");
+    let dir = with(&[files[0], files[1], wrong]);
+    let (problems, _) = told(dir.path(), &nowhere);
+    assert!(
+        problems[0].starts_with("example/data.yaml:2:18: `db.master.host`"),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn links_stay_in_the_layer() {
     let dir = with(&[]);
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("out")).unwrap();
@@ -375,6 +398,14 @@ fn collections_projects_and_single_files_are_known_by_what_is_in_them() {
     );
     assert_eq!(findings.files, 4);
     assert!(findings.problems.len() >= 3, "{:?}", findings.problems);
+
+    put("a/a.j2", "x");
+    let findings = lint(&[dir.path().join("a/a.j2")], &nowhere, false);
+    assert!(
+        findings.problems[0]
+            .to_string()
+            .contains("is no kind of file")
+    );
 }
 
 #[test]
@@ -385,4 +416,25 @@ fn values_of_the_example_are_not_shown() {
         !problems.is_empty() && !problems[0].contains("hunter2"),
         "{problems:?}"
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_layer_is_too_odd(
+        file in prop::sample::select(vec!["layer.yaml", "db.schema", "db.rules", "a.j2", "example/data.yaml"]),
+        cut in 0_usize..200,
+        text in "(rules:|when:|render:|- |format: 2|name: db|type:|[\\[\\]{}, \n\"'&*%-]|\\PC){1,20}",
+    ) {
+        // The beginning of something sound, and then anything.
+        let sound = [("layer.yaml", LAYER), ("db.schema", SCHEMA), ("db.rules", RULES)];
+        let sound = sound.iter().find(|(name, _)| *name == file).map_or("", |(_, text)| *text);
+        let text = sound.chars().take(cut).collect::<String>() + &text;
+        let dir = with(&[(file, &text)]);
+        let (problems, warnings) = told(dir.path(), &nowhere);
+        for told in problems.iter().chain(&warnings) {
+            prop_assert!(!told.is_empty());
+        }
+    }
 }

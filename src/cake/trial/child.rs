@@ -2,12 +2,12 @@
 //! looks at nothing that was written.
 
 use std::io::Read as _;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Request;
@@ -26,16 +26,14 @@ const LINES: usize = 20;
 /// # Errors
 /// disco did not start, did not end, or did not end well; with what it said.
 pub(super) fn run(request: &Request<'_>, staged: &Staged) -> Result<(), Failure> {
-    let mut command = Command::new(request.disco);
+    // It starts in another directory.
+    let disco = std::path::absolute(request.disco).unwrap_or_else(|_| request.disco.to_owned());
+    let mut command = Command::new(&disco);
     command
         .args(["-l", "warning", "-c"])
         .arg(staged.settings())
         // Once all rules are done disco becomes this command, which is there wherever disco is.
-        .args([
-            "--".as_ref(),
-            request.disco.as_os_str(),
-            "--version".as_ref(),
-        ])
+        .args(["--".as_ref(), disco.as_os_str(), "--version".as_ref()])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("NO_COLOR", "1")
@@ -43,8 +41,7 @@ pub(super) fn run(request: &Request<'_>, staged: &Staged) -> Result<(), Failure>
         .current_dir(staged.dir())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .process_group(0);
+        .stderr(Stdio::piped());
     let failed = |message: String| Failure::failed(Problem::new(message).in_file(request.layer));
     let mut child = command.spawn().map_err(|error| {
         failed(format!(
@@ -52,27 +49,27 @@ pub(super) fn run(request: &Request<'_>, staged: &Staged) -> Result<(), Failure>
             request.disco.display()
         ))
     })?;
-    let group = Pid::from_raw(child.id().cast_signed());
     let stderr = child.stderr.take();
     let (sender, receiver) = mpsc::channel();
-    // It ends with the child, which is waited for or killed below.
+    // It ends with what writes to the pipe; nobody waits for it longer than for the child.
     std::thread::spawn(move || {
         let mut log = Vec::new();
         if let Some(mut stderr) = stderr {
             let _ = stderr.read_to_end(&mut log);
         }
-        let _ = sender.send((child.wait(), log));
+        let _ = sender.send(log);
     });
     let limit = request.timeout.saturating_add(GRACE);
-    let outcome = receiver.recv_timeout(limit);
-    let is_late = outcome.is_err();
+    let mut log = receiver.recv_timeout(limit).ok();
+    let is_late = log.is_none();
     if is_late {
-        // The thread has not waited for it yet, so that the number is still its own.
-        let _ = killpg(group, Signal::SIGKILL);
+        // disco ends its handlers first. It has not been waited for, so that the number is its own.
+        let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+        log = receiver.recv_timeout(GRACE).ok();
+        let _ = child.kill();
     }
-    let outcome = outcome.or_else(|_| receiver.recv());
-    let (status, log) =
-        outcome.map_err(|_| failed("cannot be tried: disco was lost".to_owned()))?;
+    let status = child.wait();
+    let log = log.unwrap_or_default();
     let log = told(&String::from_utf8_lossy(&log), staged);
     let status = status.map_err(|error| failed(format!("cannot be tried: {error}")))?;
     if status.success() && !is_late {

@@ -62,9 +62,8 @@ impl Tree {
     /// What cannot be read.
     pub(super) fn read(dir: &Path) -> Result<Self, Failure> {
         let mut tree = Self::default();
-        match dir.exists() {
-            true => tree.add(dir, dir)?,
-            false => {}
+        if dir.exists() {
+            tree.add(dir, dir)?;
         }
         Ok(tree)
     }
@@ -99,7 +98,7 @@ impl Tree {
     /// Makes a directory hold these files and nothing else: all of them or none.
     ///
     /// # Errors
-    /// The directory is as it was, or is kept beside itself.
+    /// Why not; the directory is as it was.
     pub(super) fn replace(&self, dir: &Path) -> io::Result<()> {
         let beside = dir.parent().unwrap_or(Path::new("."));
         let fresh = tempfile::Builder::new()
@@ -112,13 +111,20 @@ impl Tree {
             fs::create_dir_all(path.parent().unwrap_or(&new))?;
             fs::write(path, content)?;
         }
-        if dir.exists() {
-            fs::rename(dir, fresh.path().join("old"))?;
+        let old = fresh.path().join("old");
+        let is_there = dir.exists();
+        if is_there {
+            fs::rename(dir, &old)?;
         }
-        match self.0.is_empty() {
+        let outcome = match self.0.is_empty() {
             true => Ok(()),
             false => fs::rename(new, dir),
+        };
+        if outcome.is_err() && is_there {
+            // It came from there a moment ago.
+            fs::rename(&old, dir)?;
         }
+        outcome
     }
 }
 

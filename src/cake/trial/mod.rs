@@ -1,7 +1,7 @@
 //! `cake test`: runs the rules and handlers of a layer against its example data, in a scratch directory
 //! that stands for the root of a container, and compares what they wrote with what is expected.
 //!
-//! The work is done by the real disco ([`child`]), on a copy of the layer ([`stage`]). [`compare`] says
+//! The work is done by the real disco (`child`), on a copy of the layer (`stage`). `compare` says
 //! what is the same. What is shown is example data: nothing is masked. Handlers run as whoever runs this,
 //! with `DESTDIR` naming the directory; one that does not heed it writes to this machine.
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use self::compare::Tree;
 use super::failure::Failure;
-use super::lint::EXPECTED;
+use super::lint::{self, EXPECTED};
 use crate::contract::problem::Problem;
 
 pub use self::compare::{File, State};
@@ -103,10 +103,14 @@ impl Trial {
 /// Tries a layer.
 ///
 /// # Errors
-/// There are no rules or no data to try them with; disco could not do it, with what it said; what is
+/// There are no rules, or no data that is enough for them; disco could not do it, with what it said; what is
 /// expected cannot be read or, with `update`, written.
 pub fn run(request: &Request<'_>) -> Result<Trial, Failure> {
     let staged = stage::stage(request)?;
+    let lacking = lint::lacking(request.layer, request.needs, &staged.data);
+    if !lacking.is_empty() {
+        return Err(Failure::config(lacking));
+    }
     child::run(request, &staged)?;
     let written = Tree::read(&staged.root())?;
     let expected = request.layer.join(EXPECTED);

@@ -29,6 +29,8 @@ pub(super) struct Staged {
     scratch: TempDir,
     /// The layer as it is linked, and as its author knows it.
     pub(super) names: [PathBuf; 2],
+    /// The data, as its author knows it.
+    pub(super) data: PathBuf,
     /// Variables of the trial.
     pub(super) env: Vec<(String, String)>,
     /// What is not tried.
@@ -68,12 +70,12 @@ pub(super) fn stage(request: &Request<'_>) -> Result<Staged, Failure> {
         let problem = Problem::new(format!("cannot be read: {error}"));
         Failure::failed(problem.in_file(request.layer))
     })?;
-    let data = request
+    let known = request
         .data
-        .map_or_else(|| layer.join(DATA), Path::to_owned);
-    let data = fs::canonicalize(&data).map_err(|error| {
+        .map_or_else(|| request.layer.join(DATA), Path::to_owned);
+    let data = fs::canonicalize(&known).map_err(|error| {
         let message = format!("cannot be read: {error}; a trial needs data, keyed by interface");
-        Failure::failed(Problem::new(message).in_file(data))
+        Failure::failed(Problem::new(message).in_file(&known))
     })?;
     let scratch = tempfile::Builder::new().prefix("cake-test-").tempdir();
     let scratch = scratch.map_err(failed)?;
@@ -81,6 +83,7 @@ pub(super) fn stage(request: &Request<'_>) -> Result<Staged, Failure> {
     let layers = scratch.path().join("layers");
     let mut staged = Staged {
         names: [layers.join(&name), request.layer.to_owned()],
+        data: known,
         env: env(&layer)?,
         notes: Vec::new(),
         scratch,
@@ -94,6 +97,7 @@ pub(super) fn stage(request: &Request<'_>) -> Result<Staged, Failure> {
         .map_err(failed)?;
     }
     link(&layer, &staged.names[0].clone(), &|_| true).map_err(failed)?;
+    utf8(&layers)?;
     let mut found = Vec::new();
     rules_below(&staged.names[0], &mut found);
     if found.is_empty() {
@@ -114,15 +118,24 @@ pub(super) fn stage(request: &Request<'_>) -> Result<Staged, Failure> {
         )?;
     }
     let timeout = format!("{}ms", request.timeout.as_millis());
+    let (root, data) = (staged.root(), utf8(&data)?);
     let settings = json!({
         "disco": {
-            "path": layers, "destdir": staged.root(), "mode": "exec", "deadline": timeout,
+            "path": utf8(&layers)?, "destdir": utf8(&root)?, "mode": "exec", "deadline": timeout,
             "handler_timeout": timeout, "fail_limit": 1, "status": "off", "data": "off", "contract": "off",
         },
         "flat": {"file": data},
     });
     fs::write(staged.settings(), settings.to_string()).map_err(failed)?;
     Ok(staged)
+}
+
+/// A path as it stands in the settings.
+fn utf8(path: &Path) -> Result<&str, Failure> {
+    path.to_str().ok_or_else(|| {
+        let problem = Problem::new("is no UTF-8, and cannot be told to disco; take another path");
+        Failure::failed(problem.in_file(path))
+    })
 }
 
 /// Links the files of a layer that an image gets into a directory of their own.

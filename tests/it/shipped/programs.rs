@@ -142,6 +142,63 @@ fn msmtp_sees_the_account_as_it_is() {
     }
 }
 
+#[test]
+#[ignore = "needs mariadb-client-core"]
+fn clients_of_mysql_see_the_options_as_they_are() {
+    let sandbox = Sandbox::new();
+    for text in [HOSTILE, " x ", "\"", "'", "\\", "\\n\\\\", "#;[x]", "a\tb"] {
+        let data =
+            json!({"host": "db.example.com", "username": text, "password": text, "database": text});
+        let file = sandbox.write(
+            "my.cnf",
+            only("mysql", &data, "/etc/mysql/conf.d/50-layercake.cnf"),
+        );
+        let output = Command::new("my_print_defaults")
+            .arg(format!("--defaults-file={}", file.display()))
+            .args(["client", "mysql"])
+            .output()
+            .unwrap_or_else(|error| panic!("{error}; `tests/all.sh` installs what is missing"));
+        let expected = format!(
+            "--host=db.example.com\n--port=3306\n--user={text}\n--password={text}\n--database={text}\n"
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            expected,
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs haproxy"]
+fn haproxy_accepts_the_upstreams() {
+    let sandbox = Sandbox::new();
+    let data = json!({"upstreams": {
+        "api": {"balance": "leastconn", "health": "/healthz?deep=1", "servers": {
+            "a": "10.0.0.1:8080", "b": {"address": "[2001:db8::2]:8080", "weight": 3},
+            "spare": {"address": "10.0.0.9:8080", "backup": true}}},
+        "by.source-1": {"balance": "source", "servers": {"one": "127.0.0.1:80"}}}});
+    sandbox.write(
+        "conf.d/50-upstreams.cfg",
+        only("http", &data, "/etc/haproxy/conf.d/50-upstreams.cfg"),
+    );
+    let main = "defaults\n  mode http\n  timeout connect 1s\n  timeout client 1s\n  timeout server 1s\n\
+        frontend in\n  bind 127.0.0.1:1\n  use_backend api if { path_beg /api }\n  default_backend by.source-1\n";
+    let file = sandbox.write("haproxy.cfg", main);
+    let output = Command::new("haproxy")
+        .args(["-c", "-f"])
+        .arg(&file)
+        .arg("-f")
+        .arg(sandbox.path("conf.d"))
+        .output()
+        .unwrap_or_else(|error| panic!("{error}; `tests/all.sh` installs what is missing"));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && !told.contains("WARNING"),
+        "{told}"
+    );
+}
+
 /// The configuration and what it includes, in a directory of the test's own.
 fn nginx(sandbox: &Sandbox, data: &serde_json::Value) -> Command {
     let text = only("nginx", data, "/etc/nginx/nginx.conf");
@@ -219,6 +276,12 @@ fn nginx_serves_redirects_and_hands_on() {
         "conf.d/10-upstreams.conf",
         only("http", &upstreams, "/etc/nginx/conf.d/10-upstreams.conf"),
     );
+    // As stock images have it, for the name that people try first.
+    let stock = format!(
+        "server {{ listen {}; server_name localhost; return 418; }}",
+        listen(port)
+    );
+    sandbox.write("conf.d/default.conf", stock);
     let mut command = nginx(&sandbox, &data);
     let _server = start(command.args(["-g", "daemon off;"]));
     wait_for("nginx", DEADLINE, || TcpStream::connect(local(port)).ok());
@@ -227,6 +290,7 @@ fn nginx_serves_redirects_and_hands_on() {
         site.contains("the site\n") && site.contains(&format!("X-Note: {header}\r\n")),
         "{site}"
     );
+    assert!(ask(port, "localhost", "/").contains("the site\n"));
     let old = ask(port, "old.test", "/x?y=1");
     assert!(
         old.contains("Location: https://new.test/base/x?y=1\r\n"),
