@@ -91,6 +91,7 @@ impl Walk<'_> {
             "BUILDPLATFORM" | "BUILDOS" | "BUILDARCH" | "BUILDVARIANT" => None,
             _ => return None,
         };
+        let value = self.build.args.get(name).map(String::as_str).or(value);
         Some(value.map_or(Variable::Unknown, |value| Variable::Set(value.to_owned())))
     }
 

@@ -211,6 +211,11 @@ fn from_is_read_with_arguments_and_platforms() {
     let text = "ARG B=plain\nFROM $B";
     assert_eq!(cmd(text, &args(&[("B", "cmd")])), Ok(vec!["bc".to_owned()]));
 
+    assert_eq!(
+        cmd("FROM c${BUILDOS}", &args(&[("BUILDOS", "md")])),
+        Ok(vec!["bc".to_owned()])
+    );
+
     let arm = Build {
         platform: Some("linux/arm64".to_owned()),
         ..Build::default()

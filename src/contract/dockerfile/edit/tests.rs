@@ -498,7 +498,7 @@ fn argv(bytes: &[u8], request: &Request) -> (Vec<String>, Effective) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn only_the_prefix_changes(bytes in dockerfiles(), is_whole: bool, target in 0..3usize) {
@@ -515,7 +515,7 @@ proptest! {
             prop_assert_eq!(is.user.value.unwrap(), user);
         }
         if was.cmd.is_ok() {
-            prop_assert_eq!(is.cmd, was.cmd);
+            prop_assert_eq!(is.cmd.unwrap().words, was.cmd.unwrap().words);
         }
         prop_assert_eq!(&unbake(file(), &one.bytes).unwrap().bytes, &bytes);
         let two = bake(file(), &one.bytes, &request, &Table).unwrap();
