@@ -341,7 +341,8 @@ impl Prospect<'_> {
                 .unwrap_or_default(),
             None => self.original.to_vec(),
         };
-        let difference = difference::unified(&shown(self.target), &there, &self.baked.bytes);
+        let names = ["a", "b"].map(|side| format!("{side}/{}", shown(self.target)));
+        let difference = difference::unified([&names[0], &names[1]], &there, &self.baked.bytes);
         ui.result(&difference);
         let names = self.pending.names();
         if self.args.dry_run {

@@ -2,8 +2,8 @@
 
 use similar::TextDiff;
 
-/// How to get from `before` to `after`; empty if they are the same.
-pub(super) fn unified(name: &str, before: &[u8], after: &[u8]) -> String {
+/// How to get from `before` to `after`, by these names; empty if they are the same.
+pub(super) fn unified(names: [&str; 2], before: &[u8], after: &[u8]) -> String {
     if before == after {
         return String::new();
     }
@@ -14,7 +14,7 @@ pub(super) fn unified(name: &str, before: &[u8], after: &[u8]) -> String {
     let difference = TextDiff::from_lines(&before, &after);
     difference
         .unified_diff()
-        .header(&format!("a/{name}"), &format!("b/{name}"))
+        .header(names[0], names[1])
         .to_string()
 }
 
@@ -24,8 +24,8 @@ mod tests {
 
     #[test]
     fn what_changes_is_shown_with_its_surroundings() {
-        assert_eq!(unified("f", b"a\n", b"a\n"), "");
-        let shown = unified("f", b"a\nb\n", b"a\nc\n");
+        assert_eq!(unified(["a/f", "b/f"], b"a\n", b"a\n"), "");
+        let shown = unified(["a/f", "b/f"], b"a\nb\n", b"a\nc\n");
         assert_eq!(shown, "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n");
     }
 }

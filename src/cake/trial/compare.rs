@@ -7,8 +7,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use similar::TextDiff;
-
+use crate::cake::difference;
 use crate::cake::failure::Failure;
 use crate::contract::problem::Problem;
 
@@ -160,19 +159,15 @@ pub(super) fn compare(written: &Tree, expected: &Tree) -> Vec<File> {
 }
 
 fn diff(path: &Path, expected: &[u8], written: &[u8]) -> String {
-    let both = (std::str::from_utf8(expected), std::str::from_utf8(written));
-    let (Ok(expected), Ok(written)) = both else {
+    if std::str::from_utf8(expected).is_err() || std::str::from_utf8(written).is_err() {
         return format!(
             "    ({} bytes expected, {} written; no text)\n",
             expected.len(),
             written.len()
         );
-    };
-    let path = path.display();
-    let diff = TextDiff::from_lines(expected, written);
-    let mut unified = diff.unified_diff();
-    unified.header(&format!("expected/{path}"), &format!("written/{path}"));
-    unified.to_string()
+    }
+    let names = ["expected", "written"].map(|side| format!("{side}/{}", path.display()));
+    difference::unified([&names[0], &names[1]], expected, written)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, filters, functions, tests};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::Regex;
 
 use super::fault::told;
@@ -17,7 +18,7 @@ use crate::contract::text::{self, Format, Snippet};
 
 /// What can be called: functions of ours, which are filters as well, and filters of the engine that are
 /// functions here; then functions that are no filters.
-pub(super) const NAMES: [&str; 40] = [
+pub(super) const NAMES: [&str; 41] = [
     "json",
     "tojson",
     "toJSON",
@@ -32,6 +33,7 @@ pub(super) const NAMES: [&str; 40] = [
     "base64",
     "base64_decode",
     "sha256",
+    "urlencode",
     "regex_replace",
     "regex_match",
     "contains",
@@ -81,6 +83,7 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     both!("base64" => |text: Value| Ok::<_, Error>(STANDARD.encode(&*plain(&text)?)));
     both!("base64_decode" => base64_decode);
     both!("sha256" => sha256);
+    both!("urlencode" => urlencode);
     both!("regex_replace" => regex_replace);
     both!("regex_match" => regex_match);
     both!("contains" => contains);
@@ -293,6 +296,16 @@ fn sha256(text: &Value) -> Result<String, Error> {
     let digest = ring::digest::digest(&ring::digest::SHA256, plain(text)?.as_bytes());
     let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
     Ok(digits.collect())
+}
+
+/// For a part of a URL, whichever: all but the unreserved characters of RFC 3986.
+fn urlencode(text: &Value) -> Result<String, Error> {
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
+    Ok(utf8_percent_encode(&plain(text)?, ENCODED).to_string())
 }
 
 fn pattern(text: &Value) -> Result<Regex, Error> {

@@ -68,6 +68,7 @@ fn every_function_as_a_function_and_as_a_filter() {
         ("parseTOML('a = 1').a", "1"),
         ("base64(db.host)", "aA=="),
         ("db.b64|base64_decode", "hunter2"),
+        ("urlencode('a b/é~')", "a%20b%2F%C3%A9~"),
         (
             "sha256('abc')",
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
