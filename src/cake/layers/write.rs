@@ -129,7 +129,7 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o644
         );
-        assert!(file(&dir.path().join("none/a"), b"x").is_err());
+        assert!(file(&path.join("below"), b"x").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
