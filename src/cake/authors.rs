@@ -9,6 +9,7 @@ use super::cli::{LintArgs, NewLayerArgs, TestArgs};
 use super::disco;
 use super::failure::{FAILED, Failure};
 use super::library::Library;
+use super::project::variable;
 use super::ui::Ui;
 use super::{lint, needs, new_layer, trial};
 use crate::contract::exit;
@@ -35,7 +36,7 @@ pub(super) fn lint(args: &LintArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
             "problems": told(&findings.problems),
             "warnings": told(&findings.warnings),
         });
-        ui.result(&format!("{report:#}\n"));
+        ui.result(format!("{report:#}\n"));
     }
     match findings.problems.is_empty() {
         true => {
@@ -63,7 +64,11 @@ pub(super) fn test(args: &TestArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
         let message = "is a layer that cake carries; what is expected of it cannot be changed here";
         return Err(Failure::usage(Problem::new(message).in_file(layer)));
     }
-    let disco = disco::runnable(args.disco.as_deref())?;
+    let named = args
+        .disco
+        .clone()
+        .or_else(|| variable("CAKE_DISCO").map(PathBuf::from));
+    let disco = disco::runnable(named.as_deref())?;
     let mut reports = Vec::new();
     let mut problems = Vec::new();
     let mut code = FAILED;
@@ -76,7 +81,7 @@ pub(super) fn test(args: &TestArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
                 if json {
                     reports.push(json!({"layer": named, "good": trial.is_good()}));
                 } else {
-                    ui.result(&format!("{}:\n{}", named.display(), trial.text()));
+                    ui.result(format!("{}:\n{}", named.display(), trial.text()));
                 }
                 if !trial.is_good() {
                     let message = "what comes out is not what is expected; mend the layer, or take it as expected with --update";
@@ -90,7 +95,7 @@ pub(super) fn test(args: &TestArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
         }
     }
     if json {
-        ui.result(&format!("{:#}\n", json!({"layers": reports})));
+        ui.result(format!("{:#}\n", json!({"layers": reports})));
     }
     match problems.is_empty() {
         true => Ok(()),
@@ -139,7 +144,7 @@ pub(super) fn new_layer(args: &NewLayerArgs, json: bool, ui: &Ui) -> Result<(), 
         &format!("cake lint {0} && cake test {0}", dir.display()),
     );
     if json {
-        ui.result(&format!("{:#}\n", json!({"files": files})));
+        ui.result(format!("{:#}\n", json!({"files": files})));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::builder::{Builder, Kind};
+use super::child::End;
 use super::cli::BaseArgs;
 use super::failure::Failure;
 use super::ui::Ui;
@@ -21,6 +22,8 @@ pub(super) struct Known<'a> {
     file: Option<ImageConfig>,
     builder: OnceCell<Result<Builder, String>>,
     asked: RefCell<BTreeMap<String, Answer>>,
+    /// The platform of the image asked for last.
+    platform: RefCell<Option<String>>,
 }
 
 type Answer = Result<Option<ImageConfig>, String>;
@@ -44,6 +47,7 @@ impl<'a> Known<'a> {
             file: file.map_err(|problem| Failure::config(vec![problem]))?,
             builder: OnceCell::new(),
             asked: RefCell::default(),
+            platform: RefCell::default(),
         })
     }
 
@@ -61,6 +65,17 @@ impl<'a> Known<'a> {
             .map_err(Clone::clone)
     }
 
+    /// The platform that the base image is for, as far as it is known.
+    pub(super) fn platform(&self) -> Option<String> {
+        self.platform.borrow().clone()
+    }
+
+    fn note_platform(&self, platform: Option<&str>, answer: &Answer) {
+        let config = answer.as_ref().ok().and_then(Option::as_ref);
+        let found = config.and_then(|config| config.architecture.clone());
+        *self.platform.borrow_mut() = platform.map(str::to_owned).or(found);
+    }
+
     fn ask(&self, image: &str, platform: Option<&str>) -> Answer {
         let builder = self.builder()?;
         let mut found = builder.inspect(image)?;
@@ -68,8 +83,11 @@ impl<'a> Known<'a> {
             self.ui
                 .note("Fetching", &format!("{image}, to see what it runs"));
             builder
-                .pull(image, platform)
-                .map_err(|reason| format!("{} cannot fetch it: {reason}", builder.name()))?;
+                .pull(image, platform, self.ui)
+                .map_err(|end| match end {
+                    End::Failed(reason) => format!("{} cannot fetch it: {reason}", builder.name()),
+                    End::Ended(signal) => format!("ended by {}", signal.as_str()),
+                })?;
             found = builder.inspect(image)?;
         }
         self.ui.detail(
@@ -91,12 +109,16 @@ impl<'a> Known<'a> {
 impl Bases for Known<'_> {
     fn config(&self, image: &str, platform: Option<&str>) -> Answer {
         if let Some(config) = &self.file {
-            return Ok(Some(config.clone()));
+            let answer = Ok(Some(config.clone()));
+            self.note_platform(platform, &answer);
+            return answer;
         }
         if let Some(answer) = self.asked.borrow().get(image) {
+            self.note_platform(platform, answer);
             return answer.clone();
         }
         let answer = self.ask(image, platform);
+        self.note_platform(platform, &answer);
         self.asked
             .borrow_mut()
             .insert(image.to_owned(), answer.clone());

@@ -2,12 +2,12 @@
 //! with the user's own configuration, contexts and credentials; what it prints is passed on as it comes.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::failure::{FAILED, Failure};
+use super::child::{self, End, cannot_run};
+use super::failure::Failure;
+use super::ui::Ui;
 use crate::contract::problem::Problem;
 
 /// A kind of builder.
@@ -37,6 +37,8 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub struct Builder {
     kind: Kind,
+    /// Whether `docker` builds with BuildKit.
+    is_buildkit: bool,
     /// `linux/amd64`, as it builds by default; unknown where it would not say.
     platform: Option<String>,
 }
@@ -104,7 +106,19 @@ impl Builder {
                 .and_then(|docker| docker.platform);
         }
         let platform = platform.filter(|platform| platform.contains('/'));
-        Ok(Self { kind, platform })
+        let is_buildkit = match kind {
+            Kind::Buildx => true,
+            Kind::Docker => {
+                std::env::var_os("DOCKER_BUILDKIT").is_none_or(|value| value != "0")
+                    && capture("docker", &["buildx", "version"]).is_ok()
+            }
+            Kind::Podman | Kind::Buildah => false,
+        };
+        Ok(Self {
+            kind,
+            is_buildkit,
+            platform,
+        })
     }
 
     /// How the user is told of it.
@@ -152,14 +166,14 @@ impl Builder {
     ///
     /// # Errors
     /// It cannot be had.
-    pub fn pull(&self, image: &str, platform: Option<&str>) -> Result<(), String> {
+    pub(super) fn pull(&self, image: &str, platform: Option<&str>, ui: &Ui) -> Result<(), End> {
         let mut command = Command::new(self.kind.program());
         command.arg("pull");
         if let Some(platform) = platform {
             command.args(["--platform", platform]);
         }
         command.arg(image);
-        run(&mut command)
+        child::run(command, ui)
     }
 
     /// The words with which an image is built.
@@ -206,35 +220,61 @@ impl Builder {
     ///
     /// # Errors
     /// It failed; why, it has said itself.
-    pub fn build(&self, build: &Build) -> Result<(), Failure> {
+    pub fn build(&self, build: &Build, ui: &Ui) -> Result<(), Failure> {
         let words = self.words(build);
         let Some((program, arguments)) = words.split_first() else {
             return Ok(());
         };
         let mut command = Command::new(program);
         command.args(arguments);
-        run(&mut command).map_err(|reason| Failure {
-            code: FAILED,
-            problems: vec![
-                Problem::new(format!("{} has not built the image: {reason}", self.name()))
-                    .in_file(build.dockerfile.clone()),
-            ],
+        child::run(command, ui).map_err(|end| {
+            end.failure(|reason| {
+                let message = format!("{} has not built the image: {reason}", self.name());
+                Problem::new(message).in_file(build.dockerfile.clone())
+            })
         })
     }
-}
 
-/// Runs a program whose output is for the user: all of it on stderr, since stdout is for results.
-fn run(command: &mut Command) -> Result<(), String> {
-    let stderr = io::stderr().as_fd().try_clone_to_owned();
-    let stdout = stderr.map_or_else(|_| Stdio::null(), Stdio::from);
-    let status = command.stdin(Stdio::null()).stdout(stdout).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(match status.code() {
-            Some(code) => format!("exit status {code}"),
-            None => status.to_string(),
-        }),
-        Err(error) => Err(cannot_run(&error)),
+    /// The files of which the first that is there says what of the context the builder does not get.
+    #[must_use]
+    pub fn ignore_files(&self, dockerfile: &Path, context: &Path) -> Vec<PathBuf> {
+        let beside = |suffix: &str| {
+            let mut name = dockerfile.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        let usual = context.join(".dockerignore");
+        match self.kind {
+            Kind::Docker | Kind::Buildx if self.is_buildkit => vec![beside(".dockerignore"), usual],
+            Kind::Docker | Kind::Buildx => vec![usual],
+            Kind::Podman | Kind::Buildah => vec![
+                beside(".containerignore"),
+                beside(".dockerignore"),
+                context.join(".containerignore"),
+                usual,
+            ],
+        }
+    }
+
+    /// Gives an image that is named by its ID a name of its own, since BuildKit takes an ID for one;
+    /// returns the name. The caller forgets it.
+    ///
+    /// # Errors
+    /// It cannot be named.
+    pub fn alias(&self, image: &str) -> Result<Option<String>, String> {
+        let digits = image.strip_prefix("sha256:").unwrap_or(image);
+        let is_id = digits.len() >= 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_id || !self.is_buildkit {
+            return Ok(None);
+        }
+        let name = format!("layercake/wrapped:{digits}");
+        capture(self.kind.program(), &["tag", image, &name]).map(|_| Some(name))
+    }
+
+    /// Takes a name of [`Self::alias`] away.
+    pub fn forget(&self, alias: &str) {
+        // What stays is a name, which hurts nobody.
+        let _ = capture(self.kind.program(), &["rmi", "--no-prune", alias]);
     }
 }
 
@@ -248,13 +288,6 @@ fn capture(program: &str, words: &[&str]) -> Result<String, String> {
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(last_lines(&output.stderr)),
-    }
-}
-
-fn cannot_run(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "not installed".to_owned(),
-        _ => error.to_string(),
     }
 }
 
@@ -277,6 +310,7 @@ mod tests {
     fn words(kind: Kind, build: &Build) -> String {
         let builder = Builder {
             kind,
+            is_buildkit: false,
             platform: None,
         };
         let words = builder.words(build);

@@ -14,7 +14,7 @@ use crate::contract::problem::Problem;
 pub(super) fn completions(args: &CompletionsArgs, ui: &Ui) {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cake::command(), "cake", &mut script);
-    ui.result(&String::from_utf8_lossy(&script));
+    ui.result(&script);
 }
 
 /// `cake man`: a page for cake and for each verb.

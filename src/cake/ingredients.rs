@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::files;
 use super::layers::fetch::INSTALL;
 use super::layers::{Resolved, vendor};
-use super::project::{Project, VENDOR};
+use super::project::{Project, VENDOR, variable};
 use crate::contract::dockerfile::{self, Baked, CopyLine};
 use crate::contract::layer::lock::{self, Lock};
 use crate::contract::manifest::Manifest;
@@ -62,20 +62,50 @@ impl Ingredients {
     /// Finds the disco that is to be copied, for the platform that is built for.
     ///
     /// # Errors
-    /// There is none, or it is for another.
+    /// There is none, it is for another, or not the locked one where only that will do.
     pub(super) fn find_disco(
         &mut self,
         args: &DiscoArgs,
         platform: Option<&str>,
+        locked: bool,
     ) -> Result<(), Failure> {
-        if self.from_image.is_none() {
-            let disco = Disco::find(args.disco.as_deref())?;
-            if let Some(platform) = platform {
-                disco.suits(platform)?;
-            }
-            self.disco = Some(disco);
+        if self.from_image.is_some() {
+            return Ok(());
         }
+        let variable = variable("CAKE_DISCO").map(PathBuf::from);
+        let disco = Disco::find(args.disco.as_deref().or(variable.as_deref()))?;
+        if let Some(platform) = platform {
+            disco.suits(platform)?;
+        }
+        let known = self.resolved.lock().disco.as_ref().filter(|_| locked);
+        if let Some(known) = known.filter(|known| known.sha256 != disco.sha256()) {
+            let message = format!(
+                "names a disco {} with the SHA-256 {}, and {} is another; without --locked it is taken",
+                known.version, known.sha256, disco.place
+            );
+            return Err(Failure::failed(Problem::new(message).in_file(lock::NAME)));
+        }
+        self.disco = Some(disco);
         Ok(())
+    }
+
+    /// Every file that the builder has to copy, relative to the context.
+    pub(super) fn copied(&self) -> Vec<String> {
+        let mut paths: Vec<String> = ["manifest.json"]
+            .into_iter()
+            .chain(self.files.iter().map(|(name, _)| *name))
+            .chain(self.from_image.is_none().then_some("disco"))
+            .map(|name| format!("{VENDOR}/{name}"))
+            .collect();
+        if !self.resolved.layers.is_empty() {
+            paths.push(format!("{VENDOR}/layers/{}", vendor::ORDER));
+        }
+        for layer in &self.resolved.layers {
+            let shipped = layer.tree.shipped();
+            let name = &layer.locked.name;
+            paths.extend(shipped.map(|(path, _)| format!("{VENDOR}/layers/{name}/{path}")));
+        }
+        paths
     }
 
     /// What is to be written into the Dockerfile. A contract that says how to tell whether the container

@@ -167,3 +167,8 @@ pub(super) fn request(root: &Path, net: &NetArgs) -> Request {
     request.insecure = net.insecure;
     request
 }
+
+/// A variable of the environment; one that is empty is none.
+pub(super) fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}

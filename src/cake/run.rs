@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::ui::{Level, Style, Ui};
 use super::{authors, build, describe, verbs, wrap};
 use crate::contract::exit;
+use crate::contract::problem::Problem;
 
 /// Does what the words ask for, the program's name included, and returns the exit code: 0,
 /// [`super::failure::FAILED`], [`exit::USAGE`] or [`exit::CONFIG`].
@@ -27,7 +28,13 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
         let _ = Cake::command().print_long_help();
         return 0;
     };
-    match carry_out(verb, cake.json, &ui) {
+    let outcome = carry_out(verb, cake.json, &ui).and_then(|()| match ui.lost() {
+        None => Ok(()),
+        Some(error) => Err(Failure::failed(Problem::new(format!(
+            "the result cannot be written to stdout: {error}"
+        )))),
+    });
+    match outcome {
         Ok(()) => 0,
         Err(failure) => {
             for problem in &failure.problems {

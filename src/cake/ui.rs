@@ -42,6 +42,8 @@ pub struct Ui {
     level: Level,
     err: RefCell<Box<dyn Write>>,
     out: RefCell<Box<dyn Write>>,
+    /// Why a result could not be written.
+    lost: RefCell<Option<io::Error>>,
 }
 
 impl Ui {
@@ -57,6 +59,7 @@ impl Ui {
             level: Level::Info,
             err: RefCell::new(Box::new(io::stderr())),
             out: RefCell::new(Box::new(io::stdout())),
+            lost: RefCell::new(None),
         }
     }
 
@@ -107,11 +110,36 @@ impl Ui {
         }
     }
 
-    /// What was asked for, on stdout: nothing is added to it, and nothing is left out.
-    pub fn result(&self, text: &str) {
+    /// What was asked for, on stdout, byte for byte. Whether it got there is asked of [`Self::lost`].
+    pub fn result(&self, text: impl AsRef<[u8]>) {
         let mut out = self.out.borrow_mut();
-        // Whoever has closed stdout has seen enough.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            // Whoever has closed the pipe has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => *self.lost.borrow_mut() = Some(error),
+        }
+    }
+
+    /// Why a result could not be written, if one could not.
+    pub fn lost(&self) -> Option<io::Error> {
+        self.lost.take()
+    }
+
+    /// Whether a program reads what is said.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.style == Style::Json
+    }
+
+    /// A line that another program has printed.
+    pub(super) fn output(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim_end_matches('\r');
+        match self.style {
+            Style::Json => self.line(&json!({"event": "output", "line": line}).to_string()),
+            _ => self.line(line),
+        }
     }
 
     /// Something odd that stops nothing.
@@ -144,7 +172,7 @@ impl Ui {
         let (line, column) = problem.position.unzip();
         let object = json!({
             "event": kind,
-            "file": problem.file,
+            "file": problem.file.as_ref().map(|file| file.to_string_lossy()),
             "line": line,
             "column": column,
             "key": problem.key,

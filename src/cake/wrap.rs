@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use super::base::Known;
-use super::build::{announce, needs_root, report, said};
+use super::build::{announce, line, needs_root, report};
 use super::builder;
 use super::cli::{BaseArgs, WrapArgs};
 use super::failure::Failure;
 use super::ingredients::Ingredients;
 use super::project::Project;
+use super::said::{self, said};
 use super::ui::Ui;
 use crate::contract::dockerfile::{Bases as _, bake};
 use crate::contract::problem::Problem;
@@ -18,18 +19,24 @@ use crate::contract::problem::Problem;
 pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> {
     let image = &args.image;
     let refuse = |message: String| Failure::failed(Problem::new(message).at_key(image.as_str()));
-    if args.builder.tags.iter().any(|tag| tag == image) {
+    let whole = |name: &str| match name
+        .rsplit('/')
+        .next()
+        .is_some_and(|last| last.contains(':'))
+    {
+        true => name.to_owned(),
+        false => format!("{name}:latest"),
+    };
+    let mut tags = args.builder.tags.iter();
+    if tags.any(|tag| whole(tag) == whole(image)) {
         let message = "is what the new image would be called, too; give it another name with -t";
         return Err(Failure::usage(Problem::new(message).at_key(image.as_str())));
     }
+    said::check_rest(&args.builder.rest)?;
+    let kind = said::builder(args.builder.kind.as_deref())?;
     let project = Project::open(&args.context, args.config.as_deref(), ui)?;
     let said = said(&BaseArgs::default(), &args.builder, None)?;
-    let known = Known::new(
-        &BaseArgs::default(),
-        args.builder.kind,
-        !args.source.net.offline,
-        ui,
-    )?;
+    let known = Known::new(&BaseArgs::default(), kind, !args.source.net.offline, ui)?;
     let builder = known
         .builder()
         .map_err(|reason| Failure::failed(Problem::new(reason)))?;
@@ -37,7 +44,8 @@ pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
     let config = known.config(image, platform).map_err(&refuse)?;
     let Some(config) = config else {
         return Err(refuse(
-            "there is no such image here; build or pull it".to_owned(),
+            "there is no such image here; build it, or leave out --offline to have it fetched"
+                .to_owned(),
         ));
     };
     if !config.onbuild.is_empty() {
@@ -60,12 +68,16 @@ pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
         ui.warn(&problem);
     }
     if args.no_build {
-        ui.result(&String::from_utf8_lossy(&baked.bytes));
+        match json {
+            true => ui.result(line(&report(&baked, &ingredients, file, None))),
+            false => ui.result(&baked.bytes),
+        }
         return Ok(());
     }
 
-    let platform = platform.or_else(|| builder.platform());
-    ingredients.find_disco(&args.disco, platform)?;
+    let platform = platform.map(str::to_owned).or_else(|| known.platform());
+    let platform = platform.or_else(|| builder.platform().map(str::to_owned));
+    ingredients.find_disco(&args.disco, platform.as_deref(), args.source.locked)?;
     let failed = |error: std::io::Error| {
         Failure::failed(Problem::new(format!(
             "cannot make a directory to build in: {error}"
@@ -73,7 +85,16 @@ pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
     };
     let context = tempfile::tempdir().map_err(failed)?;
     let dockerfile = context.path().join(file);
-    std::fs::write(&dockerfile, &baked.bytes).map_err(failed)?;
+    let alias = builder.alias(image).map_err(&refuse)?;
+    let text = match &alias {
+        // The line of FROM comes first, and is ours.
+        Some(alias) => {
+            let rest = baked.bytes.get(text.len()..).unwrap_or_default();
+            [format!("FROM {alias}\n").as_bytes(), rest].concat()
+        }
+        None => baked.bytes.clone(),
+    };
+    std::fs::write(&dockerfile, text).map_err(failed)?;
     let pending = ingredients.pending(context.path(), &baked)?;
     ingredients.write(context.path(), pending)?;
     let build = builder::Build {
@@ -91,7 +112,11 @@ pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
         "Wrapping",
         &format!("{image} as {tags} with {}", builder.name()),
     );
-    builder.build(&build).map_err(|failure| Failure {
+    let outcome = builder.build(&build, ui);
+    if let Some(alias) = &alias {
+        builder.forget(alias);
+    }
+    outcome.map_err(|failure| Failure {
         problems: failure
             .problems
             .iter()
@@ -101,7 +126,7 @@ pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
     })?;
     ui.note("Built", &tags);
     if json {
-        ui.result(&report(&baked, &ingredients, file, Some(&build)));
+        ui.result(line(&report(&baked, &ingredients, file, Some(&build))));
     }
     Ok(())
 }

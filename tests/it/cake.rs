@@ -160,8 +160,9 @@ fn c38_in_place_it_is_written_once_checked_and_taken_out_again() {
         .assert_code(0)
         .assert_stderr_has("Unbaked");
     assert_eq!(cake.read("Dockerfile"), OWN);
-    cake.run(["unbake", "--all"]).assert_code(0);
-    assert_eq!(cake.files().len(), 1);
+    cake.run(["unbake"])
+        .assert_code(0)
+        .assert_stderr_has("Unchanged");
 }
 
 #[test]
@@ -576,4 +577,220 @@ fn shells_and_man_get_what_they_want() {
     assert!(cake.read("man/cake.1").contains(".TH cake 1"));
     assert!(cake.read("man/cake-build.1").contains("base\\-config"));
     assert_eq!(cake.files().len(), 15);
+}
+
+#[test]
+fn what_is_passed_on_must_not_contradict_what_is_baked() {
+    let cake = project().with_builder("docker", DOCKER);
+    for rest in [
+        &["--target", "x"][..],
+        &["-fD"],
+        &["--file=D"],
+        &["--build-arg", "A=1"],
+        &["--platform=x"],
+    ] {
+        let words = [&["build", "--"][..], rest].concat();
+        cake.run(words)
+            .assert_code(64)
+            .assert_stderr_has("before the `--`");
+    }
+    assert_eq!(cake.files().len(), 1);
+}
+
+#[test]
+fn every_file_that_is_copied_has_to_reach_the_builder() {
+    let cake = project();
+    let bake = || cake.run(["build", "-n", "--in-place", "--layer", "mysql"]);
+    cake.write(".dockerignore", "**/*.schema\n");
+    bake()
+        .assert_code(78)
+        .assert_stderr_has(".dockerignore:1:1: keeps .cake/layers/mysql/mysql.schema");
+    // Without layers none has to.
+    cake.write(".dockerignore", "**/layers\n");
+    cake.run(["build", "-n", "--in-place"]).assert_code(0);
+    // The classic builder knows one file only; BuildKit prefers the other.
+    cake.write(".dockerignore", "");
+    cake.write("Dockerfile.dockerignore", "*\n");
+    let cake = cake.with_builder("docker", DOCKER);
+    cake.run(["build", "--builder", "buildx"])
+        .assert_code(78)
+        .assert_stderr_has("Dockerfile.dockerignore:1:1");
+    let cake = cake.env("DOCKER_BUILDKIT", "0");
+    cake.run(["build"]).assert_code(0);
+}
+
+#[test]
+fn an_ignore_file_of_the_dockerfile_is_not_lost_for_another_name() {
+    let cake = project().with_builder("docker", DOCKER);
+    cake.write("Dockerfile.dockerignore", ".env\n");
+    let words = ["build", "--builder", "buildx", "-o", "Other"];
+    cake.run(words)
+        .assert_code(78)
+        .assert_stderr_has("Dockerfile.dockerignore");
+    assert!(!cake.at("Other").exists());
+    cake.write("Other.dockerignore", ".env\n");
+    cake.run(words).assert_code(78);
+    fs::remove_file(cake.at("Dockerfile.dockerignore")).unwrap();
+    cake.run(words).assert_code(0);
+    assert!(cake.at("Other").exists());
+}
+
+#[test]
+fn the_lock_holds_disco_as_well() {
+    let cake = project();
+    cake.run(["build", "-n", "--in-place"]).assert_code(0);
+    let mut other = fs::read(cake.at(".cake/disco")).unwrap();
+    other.push(0);
+    cake.write("other", other);
+    let words = ["build", "-n", "--in-place", "--disco", "other"];
+    let before = cake.files();
+    cake.run([&words[..], &["--locked"]].concat())
+        .assert_code(1)
+        .assert_stderr_has("cake.lock: names a disco");
+    assert_eq!(cake.files(), before);
+    cake.run(words).assert_code(0);
+}
+
+#[test]
+fn the_disco_is_for_the_architecture_of_the_base_image() {
+    let docker = r#"case $1 in
+        version) echo linux/amd64;;
+        image) echo '[{"Id": "x", "Architecture": "s390x", "Config": {}}]';;
+    esac"#;
+    let cake = Cake::of("FROM base\nCMD [\"x\"]\n")
+        .with_any_disco()
+        .with_builder("docker", docker);
+    cake.run(["build"])
+        .assert_code(1)
+        .assert_stderr_has("for s390x");
+    cake.run(["wrap", "base", "-t", "x"])
+        .assert_code(1)
+        .assert_stderr_has("for s390x");
+    cake.write(
+        "Dockerfile",
+        "FROM --platform=linux/riscv64 base\nCMD [\"x\"]\n",
+    );
+    cake.run(["build", "-n", "--in-place"])
+        .assert_code(1)
+        .assert_stderr_has("for riscv64");
+}
+
+#[test]
+fn bytes_that_are_no_text_stay_as_they_are() {
+    let text = b"FROM base\n# caf\xe9\nENTRYPOINT [\"/a\"]\n";
+    let cake = Cake::new();
+    cake.write("Dockerfile", text);
+    let raw = |words: &[&str]| cake.run_raw(words).stdout;
+    assert!(raw(&["build", "-n"]).starts_with(text));
+    assert_eq!(raw(&["unbake", "-o", "-"]), text);
+    use std::os::unix::ffi::OsStrExt as _;
+    let name = std::ffi::OsStr::from_bytes(b"D\xff");
+    fs::rename(cake.at("Dockerfile"), cake.at("").join(name)).unwrap();
+    let words = ["--json", "build", "-n", "-d"].map(std::ffi::OsStr::new);
+    let output = cake.run([&words[..], &[name]].concat());
+    let report: serde_json::Value = serde_json::from_str(&output.assert_code(0).stdout).unwrap();
+    assert!(report["text"].as_str().unwrap().contains("ENTRYPOINT"));
+}
+
+#[test]
+fn a_result_that_nobody_can_have_is_a_failure() {
+    let cake = Cake::of(OWN);
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = cake.run_into(["build", "-n"], full.into());
+    output
+        .assert_code(1)
+        .assert_stderr_has("cannot be written to stdout");
+}
+
+#[test]
+fn all_that_is_said_for_a_program_is_json() {
+    let docker = format!("{DOCKER}\nif [ $1 = build ]; then echo out; echo err >&2; fi");
+    let cake = project().with_builder("docker", &docker);
+    for words in [
+        &["build", "-n"][..],
+        &["build", "-o", "-"],
+        &["build", "--check"],
+        &["build", "--dry-run"],
+        &["build"],
+        &["unbake"],
+        &["lock"],
+    ] {
+        let output = cake.run([&["--json"][..], words].concat());
+        serde_json::from_str::<serde_json::Value>(&output.stdout)
+            .unwrap_or_else(|error| panic!("{words:?}: {error}: {output:?}"));
+        for line in output.stderr.lines() {
+            serde_json::from_str::<serde_json::Value>(line)
+                .unwrap_or_else(|error| panic!("{words:?}: {error}: {line}"));
+        }
+        if words == ["build"] {
+            output.assert_stderr_has(r#"{"event":"output","line":"out"}"#);
+            output.assert_stderr_has(r#"{"event":"output","line":"err"}"#);
+        }
+    }
+}
+
+#[test]
+fn a_builder_is_ended_with_cake() {
+    let docker = format!(
+        "{DOCKER}\nif [ $1 = build ]; then trap 'echo ended >\"$HOME/ended\"; exit 1' TERM; : >\"$HOME/started\"; while :; do :; done; fi"
+    );
+    let cake = project().with_builder("docker", &docker);
+    let mut child = cake.start(["build"]);
+    let home = cake.at("..");
+    super::support::wait_for("the builder to start", super::support::DEADLINE, || {
+        home.join("started").exists().then_some(())
+    });
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(143));
+    assert!(home.join("ended").exists());
+}
+
+#[test]
+fn a_link_in_what_cake_writes_for_itself_is_not_followed() {
+    let cake = project();
+    cake.write("victim", "mine");
+    fs::create_dir(cake.at(".cake")).unwrap();
+    std::os::unix::fs::symlink("../victim", cake.at(".cake/disco")).unwrap();
+    cake.run(["build", "-n", "--in-place"]).assert_code(0);
+    assert_eq!(cake.read("victim"), "mine");
+    assert!(
+        !fs::symlink_metadata(cake.at(".cake/disco"))
+            .unwrap()
+            .is_symlink()
+    );
+}
+
+#[test]
+fn variables_that_are_empty_are_none() {
+    let cake = Cake::of(OWN)
+        .env("CAKE_BUILDER", "")
+        .env("CAKE_DISCO", "")
+        .env("LAYERCAKE_CACERT", "")
+        .env("LAYERCAKE_API", "");
+    cake.run(["build", "-n"]).assert_code(0);
+    let cake = cake.env("CAKE_BUILDER", "kaniko");
+    cake.run(["build", "-n"])
+        .assert_code(64)
+        .assert_stderr_has("CAKE_BUILDER")
+        .assert_stderr_has("podman");
+}
+
+#[test]
+fn nothing_is_written_where_the_dockerfile_cannot_be() {
+    let cake = project();
+    let output = cake.run(["build", "-n", "-o", "/proc/none/Dockerfile"]);
+    output
+        .assert_code(1)
+        .assert_stderr_has("nothing has changed");
+    assert_eq!(cake.files().len(), 1);
+    cake.run(["build", "-d", "-"]).assert_code(64);
+    fs::rename(cake.at("Dockerfile"), cake.at("Containerfile")).unwrap();
+    cake.run(["build", "-n"])
+        .assert_code(0)
+        .assert_stdout_has("# >>> cake");
 }

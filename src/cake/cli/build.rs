@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::SourceArgs;
-use crate::cake::builder::Kind;
 
 const BUILD_EXAMPLES: &str = "\
 Examples:
@@ -43,7 +42,7 @@ pub struct BuildArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Do not build: print the edited Dockerfile and write nothing
+    /// Do not build: print the edited Dockerfile and write nothing, unless -o or --in-place says so
     #[arg(short, long)]
     pub no_build: bool,
 
@@ -105,8 +104,8 @@ pub struct BaseArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "disco")]
 pub struct DiscoArgs {
-    /// The static disco to put into the image
-    #[arg(long, value_name = "FILE", env = "CAKE_DISCO")]
+    /// The static disco to put into the image; else CAKE_DISCO [default: the one that belongs to cake]
+    #[arg(long, value_name = "FILE")]
     pub disco: Option<PathBuf>,
 
     /// Take /usr/bin/disco from this image, best named by digest
@@ -127,9 +126,10 @@ pub struct BuilderArgs {
     )]
     pub tags: Vec<String>,
 
-    /// Which builder to use [default: the first that answers of docker, podman, buildah]
-    #[arg(long = "builder", value_name = "BUILDER", env = "CAKE_BUILDER")]
-    pub kind: Option<Kind>,
+    /// docker, buildx, podman or buildah; else CAKE_BUILDER [default: the first that answers of
+    /// docker, podman, buildah]
+    #[arg(long = "builder", value_name = "BUILDER")]
+    pub kind: Option<String>,
 
     /// A build argument, NAME=VALUE; may be given more than once
     #[arg(long = "build-arg", value_name = "NAME=VALUE")]
@@ -198,8 +198,4 @@ pub struct UnbakeArgs {
     /// Write it here and leave the original alone; `-` prints it
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-
-    /// Also remove .cake and cake.lock beside it
-    #[arg(long)]
-    pub all: bool,
 }

@@ -32,8 +32,8 @@ pub struct NetArgs {
     #[arg(long, value_name = "URL")]
     pub layer_endpoint: Option<String>,
 
-    /// A file of certificates (PEM) of the authorities to trust
-    #[arg(long, value_name = "FILE", env = "LAYERCAKE_CACERT")]
+    /// A file of certificates (PEM) of further authorities to trust; else LAYERCAKE_CACERT
+    #[arg(long, value_name = "FILE")]
     pub cacert: Option<PathBuf>,
 
     /// Permit http and unverified git transports

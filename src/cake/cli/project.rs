@@ -38,8 +38,8 @@ pub struct TestArgs {
     #[arg(long)]
     pub keep: bool,
 
-    /// The disco to try it with [default: the one that belongs to cake]
-    #[arg(long, value_name = "FILE", env = "CAKE_DISCO")]
+    /// The disco to try it with; else CAKE_DISCO [default: the one that belongs to cake]
+    #[arg(long, value_name = "FILE")]
     pub disco: Option<PathBuf>,
 }
 

@@ -105,9 +105,13 @@ pub struct User {
 }
 
 impl User {
-    /// Whether it is certain that this is root.
+    /// Whether it is certain that this is root. With a variable it is not: builders differ in which ARG
+    /// of another stage counts, and whether it goes before ENV.
     #[must_use]
     pub fn is_root(&self) -> bool {
+        if self.written.as_ref().is_some_and(|text| text.contains('$')) {
+            return false;
+        }
         let name = |value: &String| value.split(':').next().unwrap_or_default().to_owned();
         let name = self.value.as_ref().map(name);
         matches!(name.as_deref(), Ok("" | "root" | "0"))

@@ -187,12 +187,21 @@ impl Editor<'_> {
         };
         let mut after = before.clone();
         let whole = before.entrypoint.iter().chain(before.cmd.iter().flatten());
-        let first = whole.clone().next().map(|word| base_name(word));
-        let disco = self.request.prefix.first().map(|word| base_name(word));
-        if first.is_some() && (first == disco || first == Some("disco")) {
+        let program = whole.clone().next().cloned();
+        let first = program.as_deref().map(base_name);
+        let disco = self.request.prefix.first();
+        let line = self.base_line();
+        if first.is_some() && (first == disco.map(|word| base_name(word)) || first == Some("disco"))
+        {
+            if let Some(program) = program.as_ref().filter(|program| Some(*program) != disco) {
+                let message = format!(
+                    "the image runs `{program}`, which is taken for disco, and nothing is put in front \
+                     of it; if it is something else, give it another name"
+                );
+                self.warn(line, message);
+            }
             return (before, after);
         }
-        let line = self.base_line();
         match first {
             None if self.problems.is_empty() && before.cmd.is_some() => self.warn(
                 line,
@@ -252,6 +261,20 @@ impl Editor<'_> {
             if let Some(odd) = odd {
                 let message = format!(
                     "`{odd}` cannot stand in a COPY; expected letters, digits, blanks and `._-/@:+,=`"
+                );
+                self.problems.push(Problem::new(message).in_file(self.file));
+                continue;
+            }
+            let stages = &self.dockerfile.stages;
+            let is_stage = |name: &String| {
+                let names = stages.iter().filter_map(|stage| stage.name.as_ref());
+                let mut names = names.map(|stage| stage.to_lowercase());
+                names.any(|stage| stage == name.to_lowercase()) || name.parse::<usize>().is_ok()
+            };
+            if let Some(name) = copy.from.as_ref().filter(|name| is_stage(name)) {
+                let message = format!(
+                    "`{name}` is a stage here, and COPY would take that for the image; name the image \
+                     with its registry or by its digest"
                 );
                 self.problems.push(Problem::new(message).in_file(self.file));
                 continue;

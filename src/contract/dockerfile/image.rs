@@ -19,6 +19,8 @@ pub struct ImageConfig {
     pub user: String,
     /// ENV, names and values.
     pub env: Vec<(String, String)>,
+    /// The processor, as Docker names it: `amd64`, `arm64`.
+    pub architecture: Option<String>,
     /// HEALTHCHECK.
     pub health: Health,
     /// The instructions behind ONBUILD, in order.
@@ -119,6 +121,11 @@ impl ImageConfig {
                 .unwrap_or_default()
                 .to_owned(),
             env: env.into_iter().map(pair).collect(),
+            architecture: ["Architecture", "architecture"]
+                .iter()
+                .find_map(|key| image.get(key)?.as_str())
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned),
             health: match test {
                 None => Health::Unset,
                 Some("NONE") => Health::Disabled,
@@ -151,6 +158,7 @@ mod tests {
                 ("A".to_owned(), "b=c".to_owned()),
                 ("D".to_owned(), String::new()),
             ],
+            architecture: None,
             health: Health::Set,
             onbuild: vec!["RUN x".to_owned()],
         };

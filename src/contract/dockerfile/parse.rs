@@ -274,26 +274,38 @@ impl Parser<'_> {
         });
     }
 
-    /// Skips the bodies of the heredocs that a line announces, first come first served.
+    /// Skips the bodies of the heredocs that a line announces, first come first served. One that never ends
+    /// and looks like arithmetic, `$((1<<2))`, is none to builders that know no heredocs.
     fn heredocs(&mut self, bytes: &[u8], number: usize, text: &str) {
         for heredoc in heredocs(text) {
-            let mut is_ended = false;
-            while let Some(span) = self.lines.get(self.at).cloned() {
-                self.at += 1;
+            let mut at = self.at;
+            let is_last = loop {
+                let Some(span) = self.lines.get(at).cloned() else {
+                    break false;
+                };
+                at += 1;
                 let mut line = content(bytes.get(span).unwrap_or_default());
                 while heredoc.is_indented && line.first() == Some(&b'\t') {
                     line = line.get(1..).unwrap_or_default();
                 }
                 if line == heredoc.word.as_bytes() {
-                    is_ended = true;
-                    break;
+                    break true;
                 }
-            }
-            if !is_ended {
+            };
+            if !is_last {
                 let word = heredoc.word;
-                let message = format!("the heredoc is never ended; expected a line `{word}`");
-                return self.refuse(number, message);
+                if word.starts_with(|first: char| first.is_alphabetic() || first == '_') {
+                    let message = format!("the heredoc is never ended; expected a line `{word}`");
+                    return self.refuse(number, message);
+                }
+                let message = format!(
+                    "BuildKit takes `<<{word}` for a heredoc and refuses it; put a blank before `{word}`"
+                );
+                let warning = self.problem(number, message);
+                self.dockerfile.warnings.push(warning);
+                return;
             }
+            self.at = at;
         }
     }
 }

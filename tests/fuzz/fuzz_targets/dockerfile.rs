@@ -17,6 +17,7 @@ impl Bases for Table {
     fn config(&self, image: &str, _: Option<&str>) -> Result<Option<ImageConfig>, String> {
         let words = |word: &str| Some(vec![word.to_owned()]);
         Ok((image.len() > 1).then(|| ImageConfig {
+            architecture: None,
             entrypoint: words("e"),
             cmd: words("c"),
             onbuild: vec!["CMD [\"o\"]".to_owned()],

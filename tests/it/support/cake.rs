@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 /// A directory with a Dockerfile, and cake in it.
@@ -128,19 +128,53 @@ impl Cake {
 
     /// Runs it to its end, in the project.
     pub(crate) fn run<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Output {
+        self.run_into(words, Stdio::piped())
+    }
+
+    /// The same, with this as its stdout.
+    pub(crate) fn run_into<W: AsRef<OsStr>>(
+        &self,
+        words: impl IntoIterator<Item = W>,
+        stdout: Stdio,
+    ) -> Output {
         let started = Instant::now();
-        let output = Command::new(env!("CARGO_BIN_EXE_cake"))
-            .args(words)
-            .current_dir(self.at(""))
-            .env_clear()
-            .envs(&self.variables)
-            .output()
-            .unwrap();
+        let child = self
+            .command(words)
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn();
+        let output = child.unwrap().wait_with_output().unwrap();
         Output::new(
             output.status,
             &output.stdout,
             &output.stderr,
             started.elapsed(),
         )
+    }
+
+    /// The same, with its output as it is.
+    pub(crate) fn run_raw(&self, words: &[&str]) -> std::process::Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// Starts it, in the project.
+    pub(crate) fn start<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Child {
+        let mut command = self.command(words);
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    fn command<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cake"));
+        command
+            .args(words)
+            .current_dir(self.at(""))
+            .env_clear()
+            .envs(&self.variables)
+            .stdin(Stdio::null());
+        command
     }
 }

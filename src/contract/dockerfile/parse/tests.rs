@@ -112,6 +112,7 @@ fn c35_heredocs_are_skipped_where_builders_see_them() {
     for text in [
         "RUN cat <<<EOF\n",
         "RUN echo $((1<<2)) $((1 << 2))\n",
+        "RUN echo $(( 1<<2 ))\n",
         "RUN [\"cat\", \"<<EOF\"]\n",
         "RUN echo '<<EOF'\n",
         "RUN echo \"<<EOF\n",
