@@ -1,19 +1,56 @@
-//! The verbs for those who write layers, wired: `cake lint`, `test` and `new-layer`. The work is done in
+//! The verbs for those who write layers, wired: `cake show`, `lint`, `test` and `new-layer`. The work is done in
 //! `lint`, `trial` and `new_layer`.
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::cli::{LintArgs, NewLayerArgs, TestArgs};
+use super::cli::{LintArgs, NewLayerArgs, ShowArgs, TestArgs};
 use super::disco;
 use super::failure::{FAILED, Failure};
+use super::layers::tree::Tree;
 use super::library::Library;
 use super::project::variable;
 use super::ui::Ui;
 use super::{lint, needs, new_layer, trial};
 use crate::contract::exit;
 use crate::contract::problem::Problem;
+
+/// `cake show`: the README of a layer and its example data, or its schemas where it has neither.
+pub(super) fn show(args: &ShowArgs, json: bool, ui: &Ui) -> Result<(), Failure> {
+    let library = Library::new(ui)?;
+    let dir = library.locate(&args.layer)?;
+    let tree = Tree::read(&dir).map_err(Failure::config)?;
+    let is_told = |path: &str| path.starts_with("README") || path.starts_with("example/");
+    let is_schema = |path: &str| path.ends_with(".schema");
+    let mut told: Vec<(&str, String)> = Vec::new();
+    for wanted in [&is_told as &dyn Fn(&str) -> bool, &is_schema] {
+        if told.is_empty() {
+            let files = tree.files().filter(|(path, _)| wanted(path));
+            told.extend(
+                files.map(|(path, file)| (path, String::from_utf8_lossy(&file.bytes).into())),
+            );
+        }
+    }
+    if json {
+        let files: Map<String, Value> = told
+            .into_iter()
+            .map(|(path, text)| (path.to_owned(), text.into()))
+            .collect();
+        ui.result(format!(
+            "{:#}\n",
+            json!({"layer": args.layer.to_string_lossy(), "files": files})
+        ));
+        return Ok(());
+    }
+    for (path, text) in told {
+        match path.starts_with("README") {
+            true => ui.result(text),
+            false => ui.result(format!("\n{path}:\n\n{text}")),
+        }
+    }
+    Ok(())
+}
 
 /// `cake lint`.
 pub(super) fn lint(args: &LintArgs, json: bool, ui: &Ui) -> Result<(), Failure> {
@@ -44,7 +81,12 @@ pub(super) fn lint(args: &LintArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
                 1 => "1 file".to_owned(),
                 count => format!("{count} files"),
             };
-            ui.note("Checked", &format!("{files}, nothing is wrong"));
+            let found = match findings.warnings.len() {
+                0 => "nothing is wrong".to_owned(),
+                1 => "no errors, 1 warning".to_owned(),
+                count => format!("no errors, {count} warnings"),
+            };
+            ui.note("Checked", &format!("{files}, {found}"));
             Ok(())
         }
         false => Err(Failure {

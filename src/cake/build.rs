@@ -46,21 +46,19 @@ pub(super) fn build(args: &BuildArgs, json: bool, ui: &Ui) -> Result<(), Failure
     let known = Known::new(&args.base, kind, pulls, ui)?;
     let builder = match builds {
         // Not after minutes of fetching that there is nobody to build.
-        true => Some(
-            known
-                .builder()
-                .map_err(|reason| Failure::failed(Problem::new(reason)))?,
-        ),
+        true => Some(known.builder().map_err(|reason| {
+            Failure::failed(Problem::new(format!("{reason}, or use -n to only edit")))
+        })?),
         false => None,
     };
 
     let resolved = project.resolve(&args.source, ui)?;
     announce(&resolved, ui);
     let mut ingredients = Ingredients::new(project, resolved, &args.disco);
-    let request = ingredients.request(said, args.health);
+    let request = ingredients.request(said, &args.block);
     let baked = bake(&dockerfile, &original, &request, &known).map_err(Failure::config)?;
     baked.warnings.iter().for_each(|warning| ui.warn(warning));
-    if let Some(problem) = needs_root(&baked, ingredients.contract.as_ref()) {
+    for problem in needs_root(&baked, &ingredients) {
         ui.warn(&problem);
     }
     if !writes && is_final {
@@ -119,10 +117,12 @@ pub(super) fn build(args: &BuildArgs, json: bool, ui: &Ui) -> Result<(), Failure
         Failure::failed(Problem::new(message).in_file(&target))
     };
     let staged = files::stage(&target, &baked.bytes, 0o644).map_err(unwritable)?;
-    let written = pending.names();
+    let (written, removed) = (pending.names(), pending.stale());
     ingredients.write(&root, pending)?;
-    if !written.is_empty() {
-        ui.note("Wrote", &written.join(", "));
+    for (verb, names) in [("Wrote", written), ("Removed", removed)] {
+        if !names.is_empty() {
+            ui.note(verb, &names.join(", "));
+        }
     }
     tell_edited(staged.commit().map_err(unwritable)?, &target, ui);
     if let Some(builder) = builder {
@@ -204,8 +204,7 @@ fn read_dockerfile(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| {
         let message = match error.kind() {
             std::io::ErrorKind::NotFound => {
-                "does not exist; name the Dockerfile with -d, or its directory with --context"
-                    .to_owned()
+                "does not exist; name the Dockerfile with -d".to_owned()
             }
             _ => format!("cannot be read: {error}"),
         };
@@ -214,10 +213,25 @@ fn read_dockerfile(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// What hangs on root, in an image that runs as somebody else.
-pub(super) fn needs_root(baked: &Baked, contract: Option<&Manifest>) -> Option<Problem> {
+pub(super) fn needs_root(baked: &Baked, ingredients: &Ingredients) -> Vec<Problem> {
+    let user = &baked.effective.user;
+    let mut problems = Vec::new();
+    let Some(name) = user.value.as_ref().ok().filter(|_| !user.is_root()) else {
+        return problems;
+    };
+    if ingredients.renders() {
+        let message = format!(
+            "the image runs as `{name}`, and so do the rules of its layers, which can only write where `{name}` may; let USER be root, and `disco.user` become `{name}`"
+        );
+        problems.push(Problem::new(message));
+    }
+    problems.extend(capabilities(name, ingredients.contract.as_ref()));
+    problems
+}
+
+fn capabilities(user: &str, contract: Option<&Manifest>) -> Option<Problem> {
     let contract = contract?;
-    let user = baked.effective.user.value.as_ref().ok()?;
-    if baked.effective.user.is_root() || contract.capabilities.as_ref()?.is_empty() {
+    if contract.capabilities.as_ref()?.is_empty() {
         return None;
     }
     let message = format!(

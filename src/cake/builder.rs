@@ -80,7 +80,7 @@ impl Builder {
             }
         }
         let message = format!(
-            "no builder answers ({}); start the engine, install docker, podman or buildah, or use -n to only edit",
+            "no builder answers ({}); start the engine, or install docker, podman or buildah",
             reasons.join("; ")
         );
         Err(Failure::failed(Problem::new(message)))
@@ -229,8 +229,7 @@ impl Builder {
         command.args(arguments);
         child::run(command, ui).map_err(|end| {
             end.failure(|reason| {
-                let message = format!("{} has not built the image: {reason}", self.name());
-                Problem::new(message).in_file(build.dockerfile.clone())
+                Problem::new(format!("{} has not built the image: {reason}", self.name()))
             })
         })
     }

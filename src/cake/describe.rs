@@ -47,6 +47,17 @@ fn page(command: &Command, directory: &Path) -> std::io::Result<()> {
         .unwrap_or_else(|| command.get_name())
         .to_owned();
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone().name(name.clone())).render(&mut page)?;
-    files::write(&directory.join(format!("{name}.1")), &page, 0o644).map(|_| ())
+    // `help` has no page, and what follows the options is titled by what it is.
+    let bare = command
+        .clone()
+        .name(name.clone())
+        .disable_help_subcommand(true);
+    clap_mangen::Man::new(bare).render(&mut page)?;
+    let page = String::from_utf8_lossy(&page);
+    let title = match page.contains("Exit codes:") {
+        true => ".SH \"EXIT STATUS\"",
+        false => ".SH EXAMPLES",
+    };
+    let page = page.replace(".SH EXTRA", title);
+    files::write(&directory.join(format!("{name}.1")), page.as_bytes(), 0o644).map(|_| ())
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::cli::DiscoArgs;
+use super::cli::{BlockArgs, DiscoArgs};
 use super::disco::Disco;
 use super::failure::Failure;
 use super::files;
@@ -16,6 +16,7 @@ use crate::contract::dockerfile::{self, Baked, CopyLine};
 use crate::contract::layer::lock::{self, Lock};
 use crate::contract::manifest::Manifest;
 use crate::contract::problem::Problem;
+use crate::contract::rule::{self, Action};
 
 /// Where disco lies in the image.
 const DISCO: &str = "/usr/bin/disco";
@@ -110,7 +111,11 @@ impl Ingredients {
 
     /// What is to be written into the Dockerfile. A contract that says how to tell whether the container
     /// is well asks for a health check, as `health` does.
-    pub(super) fn request(&self, build: dockerfile::Build, health: bool) -> dockerfile::Request {
+    pub(super) fn request(
+        &self,
+        build: dockerfile::Build,
+        options: &BlockArgs,
+    ) -> dockerfile::Request {
         let vendored = |name: &str| format!("{VENDOR}/{name}");
         let mut copies = vec![match &self.from_image {
             Some(image) => CopyLine {
@@ -131,17 +136,41 @@ impl Ingredients {
             copies.push(CopyLine::new(vendored(name), format!("{SHARE}{name}")));
         }
         let contract = self.contract.as_ref();
-        let health = health || contract.is_some_and(|contract| contract.health.is_some());
-        let words = |words: [&str; 2]| Some(words.map(str::to_owned).to_vec());
+        let health = options.health || contract.is_some_and(|contract| contract.health.is_some());
+        let words = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
         let mut layers = self.resolved.layers.iter();
         let installs = layers.any(|layer| layer.tree.get(INSTALL).is_some());
         dockerfile::Request {
             build,
             copies,
-            install: words([DISCO, "--install-layers"]).filter(|_| installs),
-            health: words([DISCO, "--health"]).filter(|_| health),
+            install: words(&[DISCO, "--install-layers"]).filter(|_| installs),
+            verify: words(&[DISCO, "--check", "--"]).filter(|_| options.verify),
+            health: words(&[DISCO, "--health"]).filter(|_| health),
             ..dockerfile::Request::default()
         }
+    }
+
+    /// Whether rules of its layers write files as whoever the image runs as.
+    pub(super) fn renders(&self) -> bool {
+        let mut files = self
+            .resolved
+            .layers
+            .iter()
+            .flat_map(|layer| layer.tree.shipped());
+        files.any(|(path, file)| {
+            let path = Path::new(path);
+            let is_rules = path
+                .extension()
+                .is_some_and(|extension| extension == "rules");
+            // What is wrong with them is for others to tell.
+            let parsed = is_rules
+                .then(|| rule::parse(path, &file.bytes).ok())
+                .flatten();
+            let rules = parsed.into_iter().flat_map(|parsed| parsed.rules);
+            rules
+                .into_iter()
+                .any(|rule| matches!(rule.action, Action::Render(_)))
+        })
     }
 
     /// What is noted of the image, for the disco inside and for whoever looks at the image.
@@ -254,14 +283,19 @@ impl Ingredients {
 }
 
 impl Pending {
-    /// What would be written or removed, as a user reads it.
+    /// What would be written, as a user reads it.
     pub(super) fn names(&self) -> Vec<String> {
         let files = self.files.iter().map(|(path, _, _)| path);
-        let mut names: Vec<String> = files.chain(&self.stale).map(|path| shown(path)).collect();
+        let mut names: Vec<String> = files.map(|path| shown(path)).collect();
         if self.layers {
             names.push(format!("{VENDOR}/layers"));
         }
         names
+    }
+
+    /// What would be removed, since nothing copies it any more.
+    pub(super) fn stale(&self) -> Vec<String> {
+        self.stale.iter().map(|path| shown(path)).collect()
     }
 }
 

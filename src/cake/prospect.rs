@@ -11,6 +11,7 @@ use super::builder;
 use super::difference;
 use super::failure::{FAILED, Failure};
 use super::ingredients::{Pending, shown};
+use super::project::VENDOR;
 use super::ui::Ui;
 use crate::contract::dockerfile::Baked;
 use crate::contract::problem::Problem;
@@ -42,14 +43,24 @@ impl Prospect<'_> {
         let names = ["a", "b"].map(|side| format!("{side}/{}", shown(self.target)));
         let names = [names[0].as_str(), &names[1]];
         let difference = difference::unified(names, &self.original, &self.baked.bytes);
-        let pending = self.pending.names();
+        // To gather is for the build: that nothing is in a fresh checkout is no difference.
+        let is_bare = self.is_check && !self.build.context.join(VENDOR).exists();
+        let here = |name: &String| !is_bare || !name.contains(VENDOR);
+        let kept = |names: Vec<String>| names.into_iter().filter(here).collect::<Vec<_>>();
+        let pending = kept(self.pending.names());
+        let stale = kept(self.pending.stale());
         match json {
-            true => ui.result(line(&json!({"difference": difference, "files": pending}))),
+            true => ui.result(line(
+                &json!({"difference": difference, "files": pending, "stale": stale}),
+            )),
             false => ui.result(&difference),
         }
         if !self.is_check {
             for name in &pending {
                 ui.note("Would write", name);
+            }
+            for name in &stale {
+                ui.note("Would remove", name);
             }
             if let Some(builder) = known.builder().ok().filter(|_| self.builds) {
                 ui.note("Would run", &command(&builder.words(self.build)));
@@ -64,6 +75,10 @@ impl Prospect<'_> {
         }
         for name in pending {
             let message = format!("is not up to date; {remedy}");
+            problems.push(Problem::new(message).in_file(name));
+        }
+        for name in stale {
+            let message = "is left over; run `cake build`";
             problems.push(Problem::new(message).in_file(name));
         }
         match problems.is_empty() {

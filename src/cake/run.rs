@@ -71,6 +71,7 @@ fn carry_out(verb: Verb, json: bool, ui: &Ui) -> Result<(), Failure> {
         Verb::Unbake(args) => build::unbake(&args, json, ui),
         Verb::Layer(args) => verbs::layer(&args, ui),
         Verb::Search(args) => verbs::search(&args, json, ui),
+        Verb::Show(args) => authors::show(&args, json, ui),
         Verb::Lint(args) => authors::lint(&args, json, ui),
         Verb::Test(args) => authors::test(&args, json, ui),
         Verb::NewLayer(args) => authors::new_layer(&args, json, ui),

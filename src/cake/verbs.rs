@@ -14,7 +14,8 @@ use super::layers::{self, Resolved, local, search, static_index, vendor};
 use super::project::{self, Project, VENDOR};
 use super::ui::Ui;
 use super::wanted;
-use crate::contract::layer::lock;
+use crate::contract::layer::{conf, lock};
+use crate::contract::problem::Problem;
 
 /// Where disco finds layers in an image (C-8).
 const IN_IMAGE: &str = "/usr/share/layercake/layers";
@@ -44,14 +45,21 @@ pub(super) fn layer(args: &LayerArgs, ui: &Ui) -> Result<(), Failure> {
 
 /// `cake search`.
 pub(super) fn search(args: &SearchArgs, json: bool, ui: &Ui) -> Result<(), Failure> {
-    let request = project::request(Path::new("."), &args.net);
+    let mut request = project::request(Path::new("."), &args.net);
+    let conf = Path::new(conf::NAME);
+    if conf.exists() {
+        request.conf = layers::read_conf(conf, ui)?;
+    }
     let format = match args.format {
         _ if json => search::Format::Json,
         SearchFormat::Text => search::Format::Text,
         SearchFormat::Json => search::Format::Json,
         SearchFormat::Yaml => search::Format::Yaml,
     };
-    ui.result(&search::search(&request, &args.terms, format, ui)?);
+    if request.index().is_none() {
+        ui.note("Searching", "layers at hand only, since no index is named");
+    }
+    ui.result(search::search(&request, &args.terms, format, ui)?);
     Ok(())
 }
 
@@ -64,6 +72,10 @@ pub(super) fn lock(args: &LockArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
 
 /// `cake update`.
 pub(super) fn update(args: &UpdateArgs, json: bool, ui: &Ui) -> Result<(), Failure> {
+    if args.source.locked {
+        let message = "keeps what `update` is to move; leave out one of the two";
+        return Err(Failure::usage(Problem::new(message).at_key("--locked")));
+    }
     let project = Project::open(&args.context, args.config.as_deref(), ui)?;
     let request = project.request(&args.source)?;
     let resolved = layers::update(&request, &args.names, ui)?;
@@ -107,7 +119,7 @@ fn save(root: &Path, resolved: &Resolved, json: bool, ui: &Ui) -> Result<(), Fai
             json!({"name": layer.locked.name, "sha256": layer.locked.sha256,
                 "commit": layer.locked.source.pin().map(|pin| &pin.commit)})
         });
-        ui.result(&format!(
+        ui.result(format!(
             "{:#}\n",
             json!({"layers": layers.collect::<Vec<_>>()})
         ));

@@ -32,6 +32,10 @@ pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
         let message = "is what the new image would be called, too; give it another name with -t";
         return Err(Failure::usage(Problem::new(message).at_key(image.as_str())));
     }
+    if args.builder.tags == ["layercake/disco"] && !args.no_build {
+        let message = "gets no name of its own; say one with -t";
+        return Err(Failure::usage(Problem::new(message).at_key(image.as_str())));
+    }
     said::check_rest(&args.builder.rest)?;
     let kind = said::builder(args.builder.kind.as_deref())?;
     let project = Project::open(&args.context, args.config.as_deref(), ui)?;
@@ -56,7 +60,7 @@ pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
     let resolved = project.resolve(&args.source, ui)?;
     announce(&resolved, ui);
     let mut ingredients = Ingredients::new(project, resolved, &args.disco);
-    let request = ingredients.request(said, args.health);
+    let request = ingredients.request(said, &args.block);
     let file = Path::new("Dockerfile");
     let text = format!("FROM {image}\n");
     let baked = bake(file, text.as_bytes(), &request, &known).map_err(Failure::config)?;
@@ -64,7 +68,7 @@ pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
         .warnings
         .iter()
         .for_each(|warning| ui.warn(&place(warning, image)));
-    if let Some(problem) = needs_root(&baked, ingredients.contract.as_ref()) {
+    for problem in needs_root(&baked, &ingredients) {
         ui.warn(&problem);
     }
     if args.no_build {

@@ -42,6 +42,7 @@ fn c1_without_a_verb_it_helps_and_every_verb_has_help() {
         "unbake",
         "layer",
         "search",
+        "show",
         "lint",
         "test",
         "new-layer",
@@ -405,7 +406,7 @@ fn contract_and_settings_go_along_once_they_are_right() {
     for line in [
         "COPY .cake/asyncy.yml /usr/share/layercake/asyncy.yml",
         "COPY .cake/disco.conf /usr/share/layercake/disco.conf",
-        r#"HEALTHCHECK CMD ["/usr/bin/disco", "--health"]"#,
+        r#"HEALTHCHECK --interval=10s CMD ["/usr/bin/disco", "--health"]"#,
     ] {
         assert!(lines.contains(&line), "{line} in {dockerfile}");
     }
@@ -576,7 +577,7 @@ fn shells_and_man_get_what_they_want() {
     cake.run(["man", "man"]).assert_code(0);
     assert!(cake.read("man/cake.1").contains(".TH cake 1"));
     assert!(cake.read("man/cake-build.1").contains("base\\-config"));
-    assert_eq!(cake.files().len(), 15);
+    assert_eq!(cake.files().len(), 16);
 }
 
 #[test]
@@ -793,4 +794,45 @@ fn nothing_is_written_where_the_dockerfile_cannot_be() {
     cake.run(["build", "-n"])
         .assert_code(0)
         .assert_stdout_has("# >>> cake");
+}
+
+#[test]
+fn a_fresh_checkout_without_what_is_gathered_is_up_to_date() {
+    let cake = project();
+    cake.run(["build", "-n", "--in-place"]).assert_code(0);
+    fs::remove_dir_all(cake.at(".cake")).unwrap();
+    cake.run(["build", "--check"]).assert_code(0);
+    cake.write("Dockerfile", OWN);
+    cake.run(["build", "--check"]).assert_code(1);
+}
+
+#[test]
+fn what_needs_root_is_told_where_the_image_runs_as_somebody_else() {
+    let cake = Cake::of(&format!("{OWN}USER app\n"));
+    cake.run(["build", "-n", "--layer", "mysql"])
+        .assert_code(0)
+        .assert_stderr_has("the image runs as `app`");
+    cake.run(["build", "-n"])
+        .assert_code(0)
+        .assert_stderr_lacks("warning");
+    cake.write("Dockerfile", OWN);
+    cake.run(["build", "-n", "--layer", "mysql"])
+        .assert_code(0)
+        .assert_stderr_lacks("warning");
+}
+
+#[test]
+fn a_layer_is_shown_with_its_keys_and_example() {
+    let cake = Cake::new();
+    cake.run(["show", "mysql"])
+        .assert_code(0)
+        .assert_stdout_has("# ")
+        .assert_stdout_has("example/data.yaml:");
+    cake.run(["show", "mysqll"])
+        .assert_code(64)
+        .assert_stderr_has("did you mean `mysql`");
+    cake.run(["update", "--locked"]).assert_code(64);
+    cake.run(["wrap", "image"])
+        .assert_code(64)
+        .assert_stderr_has("-t");
 }

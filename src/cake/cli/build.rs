@@ -14,6 +14,7 @@ Examples:
   cake build -n --in-place              edit and gather, and leave building to others
   cake build --check                    in CI: fail if cake build would change anything
   cake build --layer mysql -t app       with a layer that cake.conf does not name
+  cake build --verify -t app            have disco look at the finished image
   cake build -t app -- --no-cache       the rest goes to the builder";
 
 /// `cake build`.
@@ -62,9 +63,9 @@ pub struct BuildArgs {
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
 
-    /// Have Docker ask `disco --health` how the container is, unless the image has a HEALTHCHECK
-    #[arg(long)]
-    pub health: bool,
+    /// What else goes into the block.
+    #[command(flatten)]
+    pub block: BlockArgs,
 
     /// What concerns layers.
     #[command(flatten)]
@@ -81,6 +82,18 @@ pub struct BuildArgs {
     /// What concerns the builder.
     #[command(flatten)]
     pub builder: BuilderArgs,
+}
+
+/// What goes into the block beside disco and its layers.
+#[derive(Debug, Default, Args)]
+pub struct BlockArgs {
+    /// Have Docker ask `disco --health` how the container is, unless the image has a HEALTHCHECK
+    #[arg(long)]
+    pub health: bool,
+
+    /// Run `disco --check` at the end of the build: rules, handlers, contract, settings and command
+    #[arg(long)]
+    pub verify: bool,
 }
 
 /// What is known of the base image without asking the engine.
@@ -164,9 +177,9 @@ pub struct WrapArgs {
     #[arg(short, long)]
     pub no_build: bool,
 
-    /// Have Docker ask `disco --health` how the container is, unless the image has a HEALTHCHECK
-    #[arg(long)]
-    pub health: bool,
+    /// What else goes into the block.
+    #[command(flatten)]
+    pub block: BlockArgs,
 
     /// What concerns layers.
     #[command(flatten)]

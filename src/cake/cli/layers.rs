@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 const SOURCES: &str = "\
-A layer is looked for where --layer or cake.conf says (a path, a git repository), then in the directories
-of CAKE_PATH (joined by `:`), in .cake/layers, among those that cake carries, and in the index.";
+A layer that is only named is looked for in the directories of CAKE_PATH
+(joined by `:`), in .cake/layers, among those that cake carries, and in the
+index.";
 
 /// Where layers come from.
 #[derive(Debug, Default, Args)]
@@ -55,7 +56,7 @@ pub struct LayerArgs {
 
     /// The directory they are put into, each under its name [default: where disco looks for them, while
     /// an image is built; else the working directory]
-    #[arg(short = 'd', long, value_name = "DIR")]
+    #[arg(short = 'd', long = "dir", alias = "directory", value_name = "DIR")]
     pub directory: Option<PathBuf>,
 
     /// Replace layers that are there

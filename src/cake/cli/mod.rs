@@ -4,10 +4,10 @@ mod build;
 mod layers;
 mod project;
 
-pub use build::{BaseArgs, BuildArgs, BuilderArgs, DiscoArgs, UnbakeArgs, WrapArgs};
+pub use build::{BaseArgs, BlockArgs, BuildArgs, BuilderArgs, DiscoArgs, UnbakeArgs, WrapArgs};
 pub use layers::{IndexArgs, LayerArgs, NetArgs, SearchArgs, SearchFormat, SourceArgs};
 pub use project::{
-    CompletionsArgs, LintArgs, LockArgs, ManArgs, NewLayerArgs, TestArgs, UpdateArgs,
+    CompletionsArgs, LintArgs, LockArgs, ManArgs, NewLayerArgs, ShowArgs, TestArgs, UpdateArgs,
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -19,8 +19,8 @@ Exit codes:
   64  the command line is wrong
   78  a Dockerfile, layer, contract or other file is wrong
 
-In a project cake writes cake.lock, the directory .cake and a marked block of the Dockerfile, and nothing
-else; `cake unbake` takes the block away again.";
+In a project cake writes cake.lock, the directory .cake and a marked block
+of the Dockerfile; `cake unbake` takes the block away again.";
 
 /// Bake a container's contract, its layers and disco into an image
 ///
@@ -95,6 +95,8 @@ pub enum Verb {
     Layer(LayerArgs),
     /// Search the index for layers
     Search(SearchArgs),
+    /// Show what a layer gives, from which keys, with its example
+    Show(ShowArgs),
     /// Check layers, rules, schemas, handlers and the contract
     Lint(LintArgs),
     /// Try layers on their example data and compare with what is expected

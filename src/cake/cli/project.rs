@@ -6,6 +6,14 @@ use clap::Args;
 
 use super::SourceArgs;
 
+/// `cake show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The layer: a directory, or the name of one of CAKE_PATH or of those that cake carries
+    #[arg(value_name = "LAYER")]
+    pub layer: PathBuf,
+}
+
 /// `cake lint`.
 #[derive(Debug, Args)]
 pub struct LintArgs {
@@ -21,6 +29,9 @@ pub struct LintArgs {
 
 /// `cake test`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+A handler gets the scratch directory as DESTDIR, and has to write below it:
+what it writes elsewhere is written on this machine.")]
 pub struct TestArgs {
     /// The layers: a directory, or the name of one that cake carries
     #[arg(value_name = "LAYER", required = true)]
@@ -51,7 +62,13 @@ pub struct NewLayerArgs {
     pub name: String,
 
     /// The directory in which it gets one of its own
-    #[arg(short = 'd', long, value_name = "DIR", default_value = ".")]
+    #[arg(
+        short = 'd',
+        long = "dir",
+        alias = "directory",
+        value_name = "DIR",
+        default_value = "."
+    )]
     pub directory: PathBuf,
 
     /// Begin with a handler in place of a template

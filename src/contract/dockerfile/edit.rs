@@ -53,6 +53,7 @@ pub fn bake(
     let (before, after) = editor.commands();
     let mut lines = editor.copies();
     lines.extend(editor.install());
+    lines.extend(editor.verify(&before));
     lines.extend(editor.health());
     lines.extend(Editor::declared(&before, &after));
     editor.checks();
@@ -329,11 +330,22 @@ impl Editor<'_> {
         vec!["USER 0".to_owned(), run, format!("USER {again}")]
     }
 
+    /// A look at the finished image, as its own user.
+    fn verify(&self, before: &Words) -> Option<String> {
+        let verify = self.request.verify.as_ref()?;
+        let command = before.entrypoint.iter().chain(before.cmd.iter().flatten());
+        let words: Vec<String> = verify.iter().chain(command).cloned().collect();
+        Some(format!("RUN {}", words::exec(&words)))
+    }
+
     fn health(&mut self) -> Option<String> {
         let check = self.request.health.as_ref()?;
         match &self.effective.health {
             Ok(Health::Set) => None,
-            Ok(Health::Unset) => Some(format!("HEALTHCHECK CMD {}", words::exec(check))),
+            Ok(Health::Unset) => Some(format!(
+                "HEALTHCHECK --interval=10s CMD {}",
+                words::exec(check)
+            )),
             Ok(Health::Disabled) => {
                 let line = self.effective.health_line;
                 let line = line.unwrap_or_else(|| self.base_line());

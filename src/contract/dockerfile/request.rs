@@ -14,6 +14,8 @@ pub struct Request {
     pub copies: Vec<CopyLine>,
     /// What is run in the build after that, as root.
     pub install: Option<Vec<String>>,
+    /// What looks at the finished image in the build; the image's command follows these words.
+    pub verify: Option<Vec<String>>,
     /// The check of the image's health, where it has none yet.
     pub health: Option<Vec<String>>,
 }
@@ -25,6 +27,7 @@ impl Default for Request {
             prefix: ["/usr/bin/disco", "--"].map(str::to_owned).into(),
             copies: Vec::new(),
             install: None,
+            verify: None,
             health: None,
         }
     }

@@ -49,7 +49,7 @@ fn c37_an_image_from_scratch_with_a_layer_and_without_a_shell() {
         "greeting/greeting.rules",
         "format: 2\nrules: [{when: greeting, render: {content: 'hello {{ greeting.who }}', to: /etc/greeting}}]",
     );
-    let image = built(&cake, &["--offline", "--", "--network=none"]);
+    let image = built(&cake, &["--offline", "--verify", "--", "--network=none"]);
     run(&image, &[]).assert_code(0).assert_stdout("hello you");
     // What is given replaces the CMD only, as ever.
     run(&image, &["/config/data.yaml"])
@@ -57,13 +57,21 @@ fn c37_an_image_from_scratch_with_a_layer_and_without_a_shell() {
         .assert_stdout("greeting: {who: you}\n");
 
     let edited = cake.read("Dockerfile");
-    let again = cake.run(["build", "-t", image.name(), "--offline"]);
+    let again = cake.run(["build", "-t", image.name(), "--offline", "--verify"]);
     again
         .assert_code(0)
         .assert_stderr_has("Unchanged Dockerfile")
         .assert_stderr_has("Using cache");
     assert_eq!(cake.read("Dockerfile"), edited);
-    cake.run(["build", "--check"]).assert_code(0);
+    cake.run(["build", "--check", "--verify"]).assert_code(0);
+    // What disco would not start with fails the build.
+    cake.write(
+        "greeting/greeting.schema",
+        "{name: greeting, type: nonsense}",
+    );
+    cake.run(["build", "-t", image.name(), "--offline", "--verify"])
+        .assert_code(1)
+        .assert_stderr_has("nonsense");
     cake.run(["unbake"]).assert_code(0);
     assert!(
         cake.read("Dockerfile")
@@ -152,13 +160,13 @@ fn a_finished_image_is_wrapped_and_runs_the_same() {
         .assert_stdout(&run(&base, &["x"]).stdout);
     let text = cake.run(["wrap", plain.name(), "-n"]).stdout;
     assert!(!text.contains("ENTRYPOINT"), "{text}");
-    cake.run(["wrap", "no-such-image-anywhere:0", "--offline"])
+    cake.run(["wrap", "no-such-image-anywhere:0", "--offline", "-t", "x"])
         .assert_code(1)
         .assert_stderr_has("no such image");
     cake.run(["wrap", base.name(), "-t", base.name()])
         .assert_code(64);
     let upon = Image::busybox().change("ONBUILD RUN false").build();
-    cake.run(["wrap", upon.name()])
+    cake.run(["wrap", upon.name(), "-t", "x"])
         .assert_code(1)
         .assert_stderr_has("ONBUILD");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use layer_cake::contract::layer::{conf, file};
 
 use super::{blocks, readme};
-use crate::support::{Cake, disco_bin};
+use crate::support::{Cake, Container, Image, disco_bin, dist_bin};
 
 /// The project that the README builds: its `cake.conf`, its Dockerfile without the block.
 fn project() -> Cake {
@@ -101,4 +101,40 @@ fn every_verb_and_every_layer_is_named() {
         let name = layer.file_name().into_string().unwrap();
         assert!(text.contains(&format!("`{name}`")), "{name}");
     }
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_baked_image_is_run_as_it_is_shown() {
+    let base = Image::busybox().build();
+    let cake = Cake::of(&format!(
+        "FROM {}\nCMD [\"cat\", \"/etc/greeting\"]\n",
+        base.name()
+    ));
+    let cake = cake.disco(&dist_bin());
+    cake.write(
+        "cake.conf",
+        "cake: {layers: [{name: greeting, path: greeting}]}",
+    );
+    cake.write("greeting/layer.yaml", "layer: {name: greeting}");
+    cake.write("greeting/greeting.schema", "{name: greeting}");
+    cake.write(
+        "greeting/greeting.rules",
+        "format: 2\nrules: [{when: greeting, render: {content: '{{ greeting.who }}', to: /etc/greeting}}]",
+    );
+    cake.write("config/data.yaml", "greeting: {who: you}");
+    let image = Image::unbuilt();
+    cake.run(["build", "-t", image.name()]).assert_code(0);
+    let command = blocks("sh")[3].clone();
+    let line = command.strip_prefix("docker run ").unwrap().trim_end();
+    let line = line.replace("\"$PWD", &format!("\"{}", cake.at("").display()));
+    let words = line.replace(['"', '\''], "");
+    let words: Vec<&str> = words.split(' ').collect();
+    let (options, name) = words.split_at(words.len() - 1);
+    assert_eq!(name, ["app"]);
+    let mut container = Container::of(&image);
+    for option in options {
+        container = container.option(option);
+    }
+    container.run().assert_code(0).assert_stdout("you");
 }

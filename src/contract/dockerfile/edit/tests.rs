@@ -191,7 +191,7 @@ fn c21_install_runs_as_root_and_the_user_stays() {
 
 #[test]
 fn health_is_added_where_there_is_none() {
-    let check = "HEALTHCHECK CMD [\"/usr/bin/disco\", \"--health\"]".to_owned();
+    let check = "HEALTHCHECK --interval=10s CMD [\"/usr/bin/disco\", \"--health\"]".to_owned();
     assert!(block("FROM plain\n", &whole()).contains(&check));
     assert!(!block("FROM plain\n", &short()).contains(&check));
     assert!(!block("FROM cmd\n", &whole()).contains(&check));
