@@ -9,6 +9,8 @@
 //!   [`disco::init`] is PID 1, [`disco::agent`] its child that
 //!   configures, and between them [`disco::link`]. [`disco::explain`] and [`disco::health`] ask the one
 //!   that runs. [`disco::dropin`] is disco under the names of other inits.
+//! - `cake`: build time. Puts disco, layers and contract into Dockerfiles and images. What it carries
+//!   is the data in `layers/`.
 //!
 //! # Who may import whom
 //!
@@ -23,6 +25,7 @@
 //! - Each process waits for its own children only; `waitpid(-1)` never runs beside another wait.
 //! - No value that a source delivered is ever logged, nor any token.
 //! - Nothing polls where the kernel or the backend can wake us.
+//! - cake settles everything before it writes anything, and changes no byte of a Dockerfile but its block.
 //! - Every failure that ends the container has a documented exit code and a last line that says why.
 
 #[cfg(feature = "cake")]

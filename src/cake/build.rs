@@ -35,6 +35,10 @@ pub(super) fn build(args: &BuildArgs, json: bool, ui: &Ui) -> Result<(), Failure
     let writes = is_final && !prints && (!args.no_build || args.in_place || args.output.is_some());
     let builds = is_final && !args.no_build && !prints;
     said::check_rest(&args.builder.rest)?;
+    if args.use_devel {
+        let message = "means nothing here: disco is no package that a build installs";
+        ui.warn(&Problem::new(message).at_key("--use-devel"));
+    }
 
     let project = Project::open(&args.context, args.config.as_deref(), ui)?;
     let root = project.root.clone();

@@ -63,6 +63,10 @@ pub struct BuildArgs {
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
 
+    /// An option of the original, which means nothing here (C-3).
+    #[arg(long, hide = true)]
+    pub use_devel: bool,
+
     /// What else goes into the block.
     #[command(flatten)]
     pub block: BlockArgs,

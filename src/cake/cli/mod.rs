@@ -36,16 +36,23 @@ pub struct Cake {
         global = true,
         value_name = "LEVEL",
         default_value = "info",
+        help_heading = "Output",
         ignore_case = true
     )]
     pub log_level: Level,
 
     /// How to show what is under way: spinners, lines, a JSON object a line, or nothing
-    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
     pub progress: Progress,
 
     /// Results as JSON on stdout, progress as JSON on stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
 
     /// What to do; without it, this help
