@@ -237,11 +237,11 @@ fn c12_the_layers_of_cake_conf_are_gathered_in_order() {
     cake.run(["build", "-n", "--in-place"]).assert_code(0);
     let dockerfile = cake.read("Dockerfile");
     let lines = block(&dockerfile);
-    let at = lines.iter().position(|line| *line == "USER 0").unwrap();
+    let at = lines.iter().position(|line| *line == "USER 0:0").unwrap();
     assert_eq!(
         lines[at..at + 3],
         [
-            "USER 0",
+            "USER 0:0",
             r#"RUN ["/usr/bin/disco", "--install-layers"]"#,
             "USER app:app"
         ]

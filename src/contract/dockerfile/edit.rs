@@ -326,8 +326,8 @@ impl Editor<'_> {
             );
             return Vec::new();
         };
-        // By number: an image without /etc/passwd knows no `root`.
-        vec!["USER 0".to_owned(), run, format!("USER {again}")]
+        // By numbers: an image without /etc/passwd knows no `root`, and BuildKit then wants both.
+        vec!["USER 0:0".to_owned(), run, format!("USER {again}")]
     }
 
     /// A look at the finished image, as its own user.
