@@ -531,6 +531,60 @@ fn an_agent_killed_at_any_time_leaves_whole_files_and_nothing_else() {
     out.assert_stderr_has("left by a run that was killed");
 }
 
+/// The agent of a running disco.
+fn agent(running: &Running) -> nix::unistd::Pid {
+    let init = running.pid();
+    wait_for("an agent", DEADLINE, || {
+        let mut all = proc::children(init).into_iter();
+        all.find(|pid| proc::file(*pid, "comm").trim_end() == "disco")
+    })
+}
+
+#[test]
+fn a_run_that_was_cut_signals_though_its_files_are_right() {
+    let check = "[sh, -c, 'grep h1 $0 || { touch $DESTDIR/../checking; sleep 1000; }', '{}']";
+    let sandbox = sandbox(
+        &format!("    {{content: \"{{{{ db.host }}}}\", to: /a, check: {check}}}\n"),
+        "   once: false\n   then: {signal: HUP}\n",
+    );
+    let running = disco(&sandbox)
+        .cfg(format!(
+            "{}|disco.mode=supervise|disco.destdir={}",
+            settings(&sandbox),
+            sandbox.path("root").display()
+        ))
+        .args(COMMAND)
+        .spawn();
+    running.wait_stdout("up");
+    let agent = agent(&running);
+    sandbox.write("data.yaml", "db: {host: h2}\n");
+    wait_for("the check", DEADLINE, || {
+        sandbox.path("checking").exists().then_some(())
+    });
+    // As if it had come as far as that.
+    sandbox.write("root/a", "h2");
+    kill(agent, Signal::SIGKILL).unwrap();
+    running.wait_stdout("hup");
+    end(running).assert_stderr_has("a is as it should be");
+}
+
+#[test]
+fn a_rule_over_which_agents_die_fails_as_often_as_it_may() {
+    // The stack is too small for lists so deep.
+    let deep = "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}";
+    let sandbox = sandbox(&format!("    {{content: \"{deep}\", to: /a}}\n"), "");
+    let cfg = format!("{}|disco.fail_limit=2", settings(&sandbox));
+    let dies = "format: 2\nrules: [{when: db, do: [sh, -c, 'kill -9 $PPID; sleep 1000']}]";
+    for rules in [None, Some(dies)] {
+        if let Some(rules) = rules {
+            sandbox.write("layer/db.rules", rules);
+        }
+        let out = Disco::new().cfg(&cfg).arg("true").run();
+        out.assert_code(70)
+            .assert_stderr_has("was begun 2 times with the same data");
+    }
+}
+
 #[test]
 fn explain_says_what_a_rule_renders_and_why_it_fails() {
     let sandbox = sandbox("    - {content: '{{ db.nope }}', to: /a}\n", "");
