@@ -228,6 +228,73 @@ fn a_check_that_fails_leaves_what_is_there() {
 }
 
 #[test]
+fn what_templates_make_of_data_is_masked_in_what_a_check_prints() {
+    let content = "{{ parseJSON(db.creds).pw }} {{ db.password|base64 }} {{ parseJSON(file('s.json')).t }} {{ 'user=' ~ quote(db.creds)|sha256 }} {{ (db.list|split(','))[1] }} {{ db.password[8:] }} {{ (db.creds|parseJSON)|toYAML }}";
+    let sandbox = sandbox(
+        &format!(
+            "    {{content: \"{content}\", to: /a, check: [sh, -c, \"cat {{}} >&2; echo; exit 1\"]}}\n"
+        ),
+        "",
+    );
+    sandbox.write(
+        "data.yaml",
+        "db: {password: hunter2hunter2, creds: '{\"pw\":\"innersecret99\"}', list: 'partone,parttwo'}\n",
+    );
+    sandbox.write("layer/s.json", "{\"t\": \"filesecret\"}");
+    let out = disco(&sandbox).arg("true").run();
+    out.assert_code(70)
+        .assert_stderr_has("stderr: *** *** *** *** *** *** ***");
+    for part in ["inner", "aHVu", "filesec", "user=", "parttwo", "nter2"] {
+        out.assert_stderr_lacks(part);
+    }
+    // So much that nothing can be shown.
+    sandbox.write(
+        "layer/s.json",
+        format!("{{\"t\": \"{}\"}}", "large ".repeat(900_000)),
+    );
+    let out = disco(&sandbox).arg("true").run();
+    out.assert_code(70)
+        .assert_stderr_has("stderr: *** (not shown")
+        .assert_stderr_lacks("large ");
+}
+
+#[test]
+fn a_template_without_an_end_fails_like_any_other() {
+    for (content, expected) in [
+        (
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+            "takes too many steps",
+        ),
+        (
+            "{% for i in range(99) %}{{ 'x' * 999999 }}{% endfor %}",
+            "makes a text that is larger than 16 MB",
+        ),
+        (
+            "{% set ns = namespace(x='xxxx') %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+            "was begun 2 times with the same data",
+        ),
+    ] {
+        let sandbox = sandbox(&format!("    {{content: \"{content}\", to: /a}}\n"), "");
+        let cfg = format!("{}|disco.fail_limit=2", settings(&sandbox));
+        let out = Disco::new().cfg(cfg).arg("true").run();
+        out.assert_code(70).assert_stderr_has(expected);
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_template() {
+    let content = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}";
+    let sandbox = sandbox(&format!("    {{content: \"{content}\", to: /a}}\n"), "");
+    let cfg = format!("{}|disco.fail_limit=0", settings(&sandbox));
+    let running = Disco::new().cfg(cfg).arg("true").spawn();
+    running.wait_stderr("executing all(db)");
+    let start = std::time::Instant::now();
+    let out = end(running);
+    assert_eq!(out.code, Some(143), "{}", out.stderr);
+    assert!(start.elapsed().as_millis() < 1000, "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_check_that_hangs_is_ended_by_the_time_limit() {
     let (sandbox, out) = run(
         "    - {content: x, to: /a, check: [sh, -c, 'sleep 1000', '{}']}\n",
@@ -272,6 +339,7 @@ fn of_several_files_all_change_or_none() {
             "",
         );
         sandbox.write("root/a", "old");
+        sandbox.write("root/a.bak", "older");
         let ino = fs::metadata(sandbox.path("root/a")).unwrap().ino();
         let mut cfg = settings(&sandbox);
         cfg.push_str("|disco.fail_limit=1|disco.destdir=");
@@ -279,7 +347,9 @@ fn of_several_files_all_change_or_none() {
         let out = Disco::new().cfg(cfg).arg("true").run();
         out.assert_code(70).assert_stderr_has(reason);
         assert_eq!(sandbox.read("root/a"), "old", "{entry}");
-        assert_eq!(fs::metadata(sandbox.path("root/a")).unwrap().ino(), ino);
+        let meta = fs::metadata(sandbox.path("root/a")).unwrap();
+        assert_eq!((meta.ino(), meta.nlink()), (ino, 1));
+        assert_eq!(sandbox.read("root/a.bak"), "older", "{entry}");
         let b = sandbox.path("root/b");
         assert!(!b.exists() || names(&b).is_empty(), "{entry}");
         let left = names(&sandbox.path("root"));
@@ -470,6 +540,12 @@ fn an_unprivileged_disco_renders_what_it_may_and_says_what_not() {
     disco.run().assert_code(0);
     let meta = fs::metadata(home.path("a")).unwrap();
     assert_eq!((meta.uid(), meta.gid()), (4242, 4343));
+    // One that it cannot read can be replaced all the same.
+    std::os::unix::fs::chown(home.path("a"), Some(0), Some(0)).unwrap();
+    fs::set_permissions(home.path("a"), fs::Permissions::from_mode(0o000)).unwrap();
+    rules(", mode: \"0644\"");
+    disco.run().assert_code(0);
+    assert_eq!(home.read("a"), "x");
     rules(", owner: root");
     let out = disco.run();
     out.assert_code(70)
@@ -529,6 +605,113 @@ fn an_agent_killed_at_any_time_leaves_whole_files_and_nothing_else() {
     let out = end(running);
     assert!(out.stdout.contains("hup"), "{}", out.stdout);
     out.assert_stderr_has("left by a run that was killed");
+}
+
+/// Names beside `a` and `b`, as an agent has them that is killed.
+const GOING: &str = "root/.disco-00000001-a.going";
+
+#[test]
+fn an_exchange_that_was_cut_is_taken_back_before_anything_else() {
+    let sandbox = sandbox(
+        "    - {content: new, to: /a, backup: true}\n    - {content: new, to: /b}\n    - {content: new, to: /c, check: [\"false\", \"{}\"]}\n",
+        "",
+    );
+    for (name, text) in [
+        ("a", "new"),
+        ("a.bak", "old"),
+        ("b", "new"),
+        (".disco-00000000-a.old", "old"),
+        (".disco-00000000-a.bak.old", "older"),
+        (".disco-00000002-b.none", ""),
+        (".disco-00000003-c", "new"),
+    ] {
+        sandbox.write(&format!("root/{name}"), text);
+    }
+    let going = sandbox.write(GOING, "");
+    fs::set_permissions(&going, fs::Permissions::from_mode(0o600)).unwrap();
+    let out = disco(&sandbox).arg("true").run();
+    out.assert_code(70)
+        .assert_stderr_has("the old ones are put back");
+    assert_eq!(names(&sandbox.path("root")), ["a", "a.bak"]);
+    assert_eq!(sandbox.read("root/a"), "old");
+    assert_eq!(sandbox.read("root/a.bak"), "older");
+    // One that has happened, or was made by somebody else, is not.
+    sandbox.write("root/.disco-00000000-a.old", "very old");
+    sandbox.write(GOING, "");
+    disco(&sandbox).arg("true").run().assert_code(70);
+    assert_eq!(sandbox.read("root/a"), "old");
+    assert_eq!(names(&sandbox.path("root")), ["a", "a.bak"]);
+}
+
+#[test]
+fn what_others_have_under_way_on_a_volume_is_left_alone() {
+    let sandbox = sandbox("    {content: new, to: /a}\n", "");
+    let theirs = ".disco-00000000-a";
+    sandbox.write(&format!("root/{theirs}"), "theirs");
+    let dir = fs::File::open(sandbox.path("root")).unwrap();
+    dir.lock_shared().unwrap();
+    disco(&sandbox).arg("true").run().assert_code(0);
+    assert_eq!(names(&sandbox.path("root")), [theirs, "a"]);
+    dir.unlock().unwrap();
+    disco(&sandbox).arg("true").run().assert_code(0);
+    assert_eq!(names(&sandbox.path("root")), ["a"]);
+}
+
+#[test]
+fn names_may_be_as_long_as_they_can_be() {
+    let name = format!("{}.conf", "n".repeat(246));
+    let check = "[sh, -c, 'case $0 in *.conf) ;; *) exit 1;; esac', '{}']";
+    let (sandbox, out) = run(
+        &format!(
+            "    - {{content: x, to: /{name}, backup: true, check: {check}}}\n    - {{content: x, to: /b}}\n"
+        ),
+        "",
+    );
+    out.assert_code(0);
+    assert_eq!(names(&sandbox.path("root")), ["b", name.as_str()]);
+}
+
+#[test]
+fn links_and_files_of_others_lead_nowhere_and_get_no_secret() {
+    if !is_root("links and files of other users") {
+        return;
+    }
+    let dir = Sandbox::new();
+    let path = |name: &str| dir.path(name).display().to_string();
+    let victim = dir.write("victim/a.conf", "victim");
+    for (link, to) in [("app", "victim"), ("b.conf", "victim/a.conf")] {
+        symlink(to, dir.path(link)).unwrap();
+        std::os::unix::fs::lchown(dir.path(link), Some(4242), Some(4343)).unwrap();
+        let to = match link {
+            "app" => path("app/a.conf"),
+            _ => path(link),
+        };
+        let sandbox = sandbox(&format!("    {{content: x, to: {to}}}\n"), "");
+        let cfg = format!("{}|disco.fail_limit=1", settings(&sandbox));
+        let out = Disco::new().cfg(cfg).arg("true").run();
+        out.assert_code(70).assert_stderr_has(&format!(
+            "{to} leads through the symbolic link {}, which belongs to user 4242",
+            path(link)
+        ));
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "victim");
+    let secret = dir.write("secret", "");
+    std::os::unix::fs::chown(&secret, Some(4242), Some(4343)).unwrap();
+    let sandbox = sandbox(
+        &format!("    {{content: x, to: {}, secret: true}}\n", path("secret")),
+        "",
+    );
+    let disco = Disco::new().cfg(settings(&sandbox)).arg("true");
+    disco.run().assert_code(0);
+    let owner = || {
+        let meta = fs::metadata(&secret).unwrap();
+        (meta.uid(), meta.gid(), meta.mode() & 0o7777)
+    };
+    assert_eq!(owner(), (0, 0, 0o600));
+    // Also where nothing else is to change.
+    std::os::unix::fs::chown(&secret, Some(4242), None).unwrap();
+    disco.run().assert_code(0);
+    assert_eq!(owner(), (0, 0, 0o600));
 }
 
 /// The agent of a running disco.

@@ -167,6 +167,11 @@ fn words(error: &Error, template: Option<&str>) -> String {
             format!("fails: {detail}")
         }
         ErrorKind::InvalidOperation => "fails: its values are not of the kind that this takes".to_owned(),
+        ErrorKind::OutOfFuel => "takes too many steps; expected a template that comes to an end: look for loops within loops over large ranges".to_owned(),
+        ErrorKind::WriteFailure => format!(
+            "makes a text that is larger than {} MB; expected a template that comes to an end",
+            super::made::MAX_BYTES >> 20
+        ),
         kind => format!("fails: {kind}"),
     }
 }

@@ -7,6 +7,7 @@
 mod fault;
 mod functions;
 mod includes;
+mod made;
 pub mod template;
 
 use std::path::{Path, PathBuf};

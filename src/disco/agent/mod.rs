@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod engine;
 pub mod handler;
 pub mod http;
+mod mask;
 pub mod metrics;
 pub mod past;
 pub mod render;
