@@ -388,10 +388,23 @@ fn what_is_wrong_with_templates_ends_the_start_and_the_check_of_a_build() {
     let out = disco(&sandbox).args(["--check", "true"]).run();
     out.assert_code(78)
         .assert_stderr_has("none.j2 cannot be read")
-        .assert_stderr_has("Handler: no-such-checker not on path")
+        .assert_stderr_has(&format!("{rules}:6:"))
+        .assert_stderr_has("`rules[0].render[1].check`: Handler: no-such-checker not on path")
         .assert_stderr_has("there is no user `nobody-at-all`")
         .assert_stderr_has("uses `dbb`, which is none of the interfaces in `when`, and so never defined; did you mean `db`?");
     assert_eq!(names(&sandbox.path("root")), [""; 0]);
+}
+
+#[test]
+fn a_file_of_two_rules_is_doubted() {
+    let sandbox = sandbox("    {content: x, to: /a}\n", "");
+    sandbox.write(
+        "layer/e.rules",
+        "format: 2\nrules: [{when: [], render: {content: y, to: /a}}]",
+    );
+    let out = disco(&sandbox).args(["--check", "true"]).run();
+    out.assert_code(78)
+        .assert_stderr_has("`/a` is rendered by all(db) -> render /a in ");
 }
 
 #[test]
@@ -855,6 +868,47 @@ fn the_first_layer_that_fails_ends_the_installation() {
     let out = Disco::new().args(["--install-layers", "/no/such"]).run();
     out.assert_code(78)
         .assert_stderr_has("/no/such: cannot be read");
+}
+
+#[test]
+fn an_install_that_cannot_be_is_told_and_nothing_is_left_running() {
+    let sandbox = layers(None);
+    fs::remove_file(sandbox.path("a/install")).unwrap();
+    symlink("nowhere", sandbox.path("a/install")).unwrap();
+    install(&sandbox)
+        .run()
+        .assert_code(70)
+        .assert_stderr_has("a/install is no file");
+    fs::remove_file(sandbox.path("a/install")).unwrap();
+    sandbox.handler(
+        "a/install",
+        "#!/bin/sh\n(sleep 1000 & echo $! > left)\nexit 3\n",
+    );
+    install(&sandbox).run().assert_code(70);
+    let left: i32 = sandbox.read("a/left").trim().parse().unwrap();
+    assert!(kill(nix::unistd::Pid::from_raw(left), None).is_err());
+}
+
+#[test]
+fn a_stop_ends_an_installation() {
+    let sandbox = layers(None);
+    sandbox.handler("a/install", "#!/bin/sh\necho up\nsleep 1000\n");
+    for is_pid_1 in [false, true] {
+        if is_pid_1 && !is_root("a namespace of its own") {
+            return;
+        }
+        let disco = match is_pid_1 {
+            true => install(&sandbox).pid1(),
+            false => install(&sandbox),
+        };
+        let running = disco.spawn();
+        running.wait_stdout("up");
+        let start = std::time::Instant::now();
+        let out = end(running);
+        assert!(start.elapsed().as_millis() < 2500, "{:?}", start.elapsed());
+        assert_eq!(out.code, Some(143), "{}", out.stderr);
+        assert!(!out.stdout.contains("b 0"), "{}", out.stdout);
+    }
 }
 
 #[test]

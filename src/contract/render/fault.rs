@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use minijinja::{Error, ErrorKind};
 
+use super::said::Said;
 use super::template::Place;
 use crate::contract::problem::Problem;
 use crate::contract::suggest;
@@ -44,7 +45,8 @@ impl Source {
     }
 
     fn placed(&self, line: usize, column: usize, message: String) -> Problem {
-        let position = Some((self.place.before + line, column));
+        let before = self.place.within.as_ref().map_or(0, Said::lines_before);
+        let position = Some((before + line, column));
         Problem::new(message).in_file(&self.place.file).at(position)
     }
 }

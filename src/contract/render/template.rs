@@ -16,6 +16,7 @@ use super::fault::{self, Source};
 use super::functions;
 use super::includes;
 use super::made;
+use super::said::Said;
 use crate::contract::problem::Problem;
 use crate::contract::tree;
 
@@ -54,8 +55,16 @@ pub trait Surroundings: Send + Sync {
 pub struct Place {
     /// The file.
     pub file: PathBuf,
-    /// Lines of the file before the first one of the text.
-    pub before: usize,
+    /// What of the file it is, if it is not the whole.
+    pub within: Option<Said>,
+}
+
+impl Place {
+    /// The whole of a file.
+    #[must_use]
+    pub fn file(file: PathBuf) -> Self {
+        Self { file, within: None }
+    }
 }
 
 /// Gets the place and the text of an included template, or says why it cannot, as the end of a
