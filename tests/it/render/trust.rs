@@ -216,3 +216,25 @@ fn links_and_files_of_others_lead_nowhere_and_get_no_secret() {
     disco.run().assert_code(0);
     assert_eq!(owner(), (0, 0, 0o600));
 }
+
+#[test]
+fn a_secret_in_a_mounted_file_is_nobody_elses() {
+    if !is_root("mounts") {
+        return;
+    }
+    let dir = Sandbox::new();
+    let to = dir.write("app.conf", "");
+    let source = dir.write("source", "old");
+    let sandbox = sandbox(
+        &format!("    {{content: x, to: {}, secret: true}}\n", to.display()),
+        "",
+    );
+    std::os::unix::fs::chown(&source, Some(4242), Some(4343)).unwrap();
+    let mount = format!("mount --bind {} {}", source.display(), to.display());
+    let disco = Disco::new().cfg(settings(&sandbox)).arg("true");
+    let out = disco.pid1().prepared(&mount).run();
+    out.assert_code(0);
+    let meta = fs::metadata(&source).unwrap();
+    assert_eq!((meta.uid(), meta.gid(), mode(&source)), (0, 0, 0o600));
+    assert_eq!(dir.read("source"), "x");
+}
