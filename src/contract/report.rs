@@ -55,7 +55,10 @@ impl<'a> Report<'a> {
     #[must_use]
     pub fn written(&self, node: &Node<'_>) -> Option<String> {
         let scalar = node.scalar()?;
-        if !node.value.is_number() {
+        // Finding the place means parsing the file again, and a decimal is written as it is read.
+        let may_differ =
+            !node.value.is_i64() || ["0o", "0x", "0b"].iter().any(|p| self.text.contains(p));
+        if !node.value.is_number() || !may_differ {
             return Some(scalar);
         }
         let source = text::locate(self.text, &node.path).and_then(|(line, column)| {

@@ -1,7 +1,9 @@
 //! `disco --check`: everything that can be known before a start, so that an image build fails early.
 //! Runs nothing and asks no source.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -32,20 +34,31 @@ pub fn run(settings: &Settings, located: &Located, argv: &[OsString]) -> u8 {
     let (loaded, mut findings) = layers::load(&settings.path);
     let search = layers::search_path(&settings.path);
     for rule in &loaded.rules {
-        let key = match rule.action {
-            Action::Run(_) => format!("rules[{}].rule.do", rule.index),
-            Action::Render(_) => format!("rules[{}].rule.render", rule.index),
+        let missing = |name: &String| {
+            let found = layers::find_handler(&rule.file, name, &settings.path, &search);
+            found
+                .err()
+                .map(|why| layers::no_handler(name, &why, &settings.path))
         };
-        for name in rule.programs() {
-            if let Err(why) = layers::find_handler(&rule.file, name, &settings.path, &search) {
-                let message = layers::no_handler(name, &why, &settings.path);
-                let problem = Problem::new(message).in_file(&rule.file).at_key(&key);
-                findings.problems.push(problem);
+        match &rule.action {
+            Action::Run(argv) => {
+                let message = argv.first().and_then(missing);
+                let key = format!("rules[{}].rule.do", rule.index);
+                let told = |message| Problem::new(message).in_file(&rule.file).at_key(&key);
+                findings.problems.extend(message.map(told));
+            }
+            Action::Render(outputs) => {
+                for output in outputs {
+                    let message = output.check.first().and_then(missing);
+                    let told = message.map(|message| output.said.problem_with("check", message));
+                    findings.problems.extend(told);
+                }
             }
         }
     }
     findings.problems.extend(work::no_destdir(settings));
     unknown_owners(&loaded.rules, &mut findings);
+    rendered_twice(&loaded.rules, &mut findings);
     // Names only: what a build may do says nothing about what the container may.
     let unknown = context::unknown_names(&settings.exec);
     findings.problems.extend(unknown);
@@ -115,12 +128,32 @@ fn unknown_owners(rules: &[Rule], findings: &mut Findings) {
             .doubts
             .extend(owned.iter().filter_map(|(output, owner)| {
                 let message = format!("`owner`: {}", accounts.find(owner).err()?);
-                Some(Problem {
-                    message,
-                    ..output.said.clone()
-                })
+                Some(output.said.problem_with("owner", message))
             })),
         Err(problems) => findings.doubts.extend(problems),
+    }
+}
+
+/// Two rules that render one file undo each other's work with every change.
+fn rendered_twice(rules: &[Rule], findings: &mut Findings) {
+    let mut known: BTreeMap<&Path, &Rule> = BTreeMap::new();
+    for rule in rules {
+        let Action::Render(outputs) = &rule.action else {
+            continue;
+        };
+        for output in outputs {
+            if let Some(other) = known.insert(&output.to, rule) {
+                let message = format!(
+                    "`{}` is rendered by {} in {} as well; expected one rule for each file",
+                    output.to.display(),
+                    other.label(),
+                    other.file.display()
+                );
+                findings
+                    .doubts
+                    .push(output.said.problem_with("to", message));
+            }
+        }
     }
 }
 

@@ -156,10 +156,7 @@ fn templates(rules: &[Rule], findings: &mut Findings) -> Vec<Vec<Arc<Template>>>
             let message = format!(
                 "uses `{name}`, which is none of the interfaces in `when`, and so never defined{hint}"
             );
-            findings.doubts.push(Problem {
-                message,
-                ..output.said.clone()
-            });
+            findings.doubts.push(output.said.problem(message));
         }
         Some(Arc::new(template))
     };

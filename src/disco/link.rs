@@ -26,8 +26,10 @@ pub enum Message {
     Signal(i32),
     /// The command is to be stopped and started again, because a rule says so.
     Restart,
-    /// A rule has been applied: its number, and the fingerprint of the data. The next agent gets
-    /// them all, should this one die.
+    /// A rule is about to be applied: its number, and the fingerprint of the data. The next agent gets
+    /// to know of it, should this one die.
+    Begun(u32, u64),
+    /// A rule has been applied: likewise.
     Applied(u32, u64),
     /// A handler runs as this process group; 0 when none does.
     Handler(i32),
@@ -56,6 +58,7 @@ impl Message {
             Self::Configured(Stays::ToRead) => (b'C', 2, 0),
             Self::Signal(number) => (b'S', number.unsigned_abs(), 0),
             Self::Restart => (b'R', 0, 0),
+            Self::Begun(rule, fingerprint) => (b'B', rule, fingerprint),
             Self::Applied(rule, fingerprint) => (b'A', rule, fingerprint),
             Self::Handler(group) => (b'H', group.unsigned_abs(), 0),
             Self::Progress => (b'P', 0, 0),
@@ -81,6 +84,7 @@ impl Message {
             (b'C', 2) => Some(Self::Configured(Stays::ToRead)),
             (b'S', 1..=64) => Some(Self::Signal(number)),
             (b'R', 0) => Some(Self::Restart),
+            (b'B', _) => Some(Self::Begun(small, large)),
             (b'A', _) => Some(Self::Applied(small, large)),
             // 1 would be init itself.
             (b'H', 0 | 2..) => Some(Self::Handler(number)),
@@ -211,6 +215,7 @@ mod tests {
             Message::Progress,
             Message::Signal(64),
             Message::Restart,
+            Message::Begun(7, 0),
             Message::Applied(7, u64::MAX),
             Message::Handler(4711),
             Message::Handler(0),

@@ -83,7 +83,6 @@ pub fn run(mut words: Vec<OsString>, inherited: Inherited) -> u8 {
         Action::Help => return print(cli::HELP),
         Action::Usage => return print(&usage(&arguments)),
         Action::InstallLayers => {
-            inherited.restore();
             log::install(
                 arguments.log_level.unwrap_or(Level::Info),
                 log::Format::Text,

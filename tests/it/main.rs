@@ -42,6 +42,8 @@ mod flat;
 mod hooks;
 /// The process side: signals, exit statuses, what the command finds.
 mod init;
+/// Layers that are installed, in the build of an image.
+mod install;
 /// Layers: found, pinned, written, listed.
 #[cfg(feature = "cake")]
 mod layers;
@@ -49,7 +51,7 @@ mod layers;
 mod metrics;
 /// What the README says is so.
 mod readme;
-/// Files that rules render, and layers that are installed.
+/// Files that rules render.
 mod render;
 /// The command started again, by a rule or by policy.
 mod restart;

@@ -1,6 +1,9 @@
 //! Files that rules render: from data to what lies in the container, and what is left when something
 //! fails. Below a directory of the test where that shows the same.
 
+mod cut;
+mod trust;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
@@ -161,38 +164,6 @@ fn mode_and_backup_are_as_the_rule_says_or_stay() {
 }
 
 #[test]
-fn owners_are_names_or_numbers_and_stay() {
-    if !is_root("owners of files") {
-        return;
-    }
-    let dir = Sandbox::new();
-    let path = |name: &str| dir.path(name).display().to_string();
-    let entries = format!(
-        "    - {{content: a, to: {}, owner: \"4242:4343\", mode: 4750}}\n    - {{content: b, to: {}}}\n    - {{content: c, to: {}, owner: daemon}}\n",
-        path("numbers"),
-        path("stays"),
-        path("name"),
-    );
-    let sandbox = sandbox(&entries, "");
-    fs::write(dir.path("stays"), "old").unwrap();
-    std::os::unix::fs::chown(dir.path("stays"), Some(4444), Some(4545)).unwrap();
-    let disco = Disco::new().cfg(settings(&sandbox)).arg("-ldebug");
-    disco.clone().arg("true").run().assert_code(0);
-    let owner = |name: &str| {
-        let meta = fs::metadata(dir.path(name)).unwrap();
-        (meta.uid(), meta.gid())
-    };
-    assert_eq!(owner("numbers"), (4242, 4343));
-    assert_eq!(mode(&dir.path("numbers")), 0o4750);
-    assert_eq!(owner("stays"), (4444, 4545));
-    assert_eq!(dir.read("stays"), "b");
-    assert_eq!(owner("name").0, 1);
-    // A second start finds everything right.
-    let out = disco.arg("true").run();
-    out.assert_code(0).assert_stderr_lacks("rendered ");
-}
-
-#[test]
 fn a_check_that_fails_leaves_what_is_there() {
     let sandbox = sandbox(
         "    - {content: \"new {{ db.password }}\", to: /a.conf, check: [judge, \"--file={}\"]}\n",
@@ -249,45 +220,6 @@ fn a_good_check_sees_content_mode_and_name() {
 }
 
 #[test]
-fn of_several_files_all_change_or_none() {
-    // The check of the last makes its place one that no file can take.
-    for (entry, reason) in [
-        (
-            "{content: x, to: /c, check: [\"false\", \"{}\"]}",
-            "the check of /c",
-        ),
-        (
-            "{content: \"{{ db.nope }}\", to: /c}",
-            "`db.nope` is undefined",
-        ),
-        (
-            "{content: x, to: /c, check: [sh, -c, \"mkdir -p $DESTDIR/c/d\", \"{}\"]}",
-            "cannot be written",
-        ),
-    ] {
-        let sandbox = sandbox(
-            &format!(
-                "    - {{content: new, to: /a, backup: true}}\n    - {{content: new, to: /b/b}}\n    - {entry}\n"
-            ),
-            "",
-        );
-        sandbox.write("root/a", "old");
-        let ino = fs::metadata(sandbox.path("root/a")).unwrap().ino();
-        let mut cfg = settings(&sandbox);
-        cfg.push_str("|disco.fail_limit=1|disco.destdir=");
-        cfg.push_str(sandbox.path("root").to_str().unwrap());
-        let out = Disco::new().cfg(cfg).arg("true").run();
-        out.assert_code(70).assert_stderr_has(reason);
-        assert_eq!(sandbox.read("root/a"), "old", "{entry}");
-        assert_eq!(fs::metadata(sandbox.path("root/a")).unwrap().ino(), ino);
-        let b = sandbox.path("root/b");
-        assert!(!b.exists() || names(&b).is_empty(), "{entry}");
-        let left = names(&sandbox.path("root"));
-        assert!(!left.iter().any(|name| name.starts_with('.')), "{left:?}");
-    }
-}
-
-#[test]
 fn what_is_undefined_is_told_by_file_line_and_expression() {
     let sandbox = sandbox("    - {template: t.j2, to: /a}\n", "");
     sandbox.write("layer/t.j2", "{{ db.password }}\n\n  {{ db.hots }}\n");
@@ -318,38 +250,23 @@ fn what_is_wrong_with_templates_ends_the_start_and_the_check_of_a_build() {
     let out = disco(&sandbox).args(["--check", "true"]).run();
     out.assert_code(78)
         .assert_stderr_has("none.j2 cannot be read")
-        .assert_stderr_has("Handler: no-such-checker not on path")
+        .assert_stderr_has(&format!("{rules}:6:"))
+        .assert_stderr_has("`rules[0].render[1].check`: Handler: no-such-checker not on path")
         .assert_stderr_has("there is no user `nobody-at-all`")
         .assert_stderr_has("uses `dbb`, which is none of the interfaces in `when`, and so never defined; did you mean `db`?");
     assert_eq!(names(&sandbox.path("root")), [""; 0]);
 }
 
 #[test]
-fn a_destdir_must_be_there_and_links_do_not_lead_out_of_it() {
-    let sandbox = sandbox("    - {content: x, to: /etc/link}\n", "");
-    let cfg = format!("{}|disco.destdir=/no/such/dir", settings(&sandbox));
-    let out = Disco::new().cfg(&cfg).arg("true").run();
-    out.assert_code(78)
-        .assert_stderr_has("`disco.destdir`: /no/such/dir is no directory");
-    let out = Disco::new().cfg(&cfg).args(["--check", "true"]).run();
-    out.assert_code(78).assert_stderr_has("`disco.destdir`");
-    let outside = sandbox.write("real/file", "outside");
-    fs::create_dir_all(sandbox.path("root/etc")).unwrap();
-    symlink("/real/file", sandbox.path("root/etc/link")).unwrap();
-    disco(&sandbox).arg("true").run().assert_code(0);
-    assert_eq!(fs::read_to_string(outside).unwrap(), "outside");
-    assert_eq!(sandbox.read("root/real/file"), "x");
-    let link = fs::symlink_metadata(sandbox.path("root/etc/link")).unwrap();
-    assert!(link.is_symlink());
+fn a_file_of_two_rules_is_doubted() {
+    let sandbox = sandbox("    {content: x, to: /a}\n", "");
     sandbox.write(
-        "layer/db.rules",
-        "format: 2\nrules: [{when: db, render: [{content: y, to: /real/file}, {content: z, to: /etc/link}]}]",
+        "layer/e.rules",
+        "format: 2\nrules: [{when: [], render: {content: y, to: /a}}]",
     );
-    let out = disco(&sandbox).arg("true").run();
-    out.assert_code(70)
-        .assert_stderr_has("/etc/link is a link to ")
-        .assert_stderr_has("which the rule renders as well");
-    assert_eq!(sandbox.read("root/real/file"), "x");
+    let out = disco(&sandbox).args(["--check", "true"]).run();
+    out.assert_code(78)
+        .assert_stderr_has("`/a` is rendered by all(db) -> render /a in ");
 }
 
 #[test]
@@ -403,132 +320,17 @@ fn a_file_that_is_a_mount_is_written_in_place() {
 }
 
 #[test]
-fn what_cannot_be_written_is_told_with_the_remedy() {
-    if !is_root("other users, and mounts") {
-        return;
-    }
-    let dir = Sandbox::new();
-    let sandbox = sandbox(
+fn names_may_be_as_long_as_they_can_be() {
+    let name = format!("{}.conf", "n".repeat(246));
+    let check = "[sh, -c, 'case $0 in *.conf) ;; *) exit 1;; esac', '{}']";
+    let (sandbox, out) = run(
         &format!(
-            "    {{content: \"{{{{ 'x' * 2000000 }}}}\", to: {}/a}}\n",
-            dir.dir().display()
+            "    - {{content: x, to: /{name}, backup: true, check: {check}}}\n    - {{content: x, to: /b}}\n"
         ),
         "",
     );
-    let bin = crate::worlds::public(&sandbox);
-    let disco = Disco::new()
-        .bin(bin)
-        .cfg(format!("{}|disco.fail_limit=1", settings(&sandbox)))
-        .arg("true");
-    let path = dir.dir().display();
-    for (world, expected) in [
-        (
-            "true; set -- setpriv --reuid=4242 --regid=4343 --clear-groups \"$@\"".to_owned(),
-            format!(
-                "Permission denied (os error 13); disco runs as 4242:4343, who must be allowed to write to {path}"
-            ),
-        ),
-        (
-            format!("mount -t tmpfs -o ro none {path}"),
-            format!("Read-only file system (os error 30); mount something writable at {path}"),
-        ),
-        (
-            format!("mount -t tmpfs -o size=1M none {path}"),
-            format!("No space left on device (os error 28); make room in {path}"),
-        ),
-    ] {
-        let out = disco.clone().pid1().prepared(&world).run();
-        out.assert_code(70).assert_stderr_has(&expected);
-    }
-    assert_eq!(names(dir.dir()), [""; 0]);
-}
-
-#[test]
-fn an_unprivileged_disco_renders_what_it_may_and_says_what_not() {
-    if !is_root("another user") {
-        return;
-    }
-    let sandbox = sandbox("    {content: x, to: /home/a}\n", "");
-    let home = Sandbox::new();
-    fs::write(home.path("a"), "old").unwrap();
-    std::os::unix::fs::chown(home.dir(), Some(4242), Some(4343)).unwrap();
-    let rules = |more: &str| {
-        let rules = format!(
-            "format: 2\nrules: [{{when: db, render: {{content: x, to: {}/a{more}}}}}]",
-            home.dir().display()
-        );
-        sandbox.write("layer/db.rules", rules);
-    };
-    rules("");
-    let bin = crate::worlds::public(&sandbox);
-    let user = ["setpriv", "--reuid=4242", "--regid=4343", "--clear-groups"];
-    let disco = Disco::new()
-        .bin(bin)
-        .cfg(format!("{}|disco.fail_limit=1", settings(&sandbox)))
-        .arg("true")
-        .inside(user);
-    disco.run().assert_code(0);
-    let meta = fs::metadata(home.path("a")).unwrap();
-    assert_eq!((meta.uid(), meta.gid()), (4242, 4343));
-    rules(", owner: root");
-    let out = disco.run();
-    out.assert_code(70)
-        .assert_stderr_has("cannot be given to 0:0: Operation not permitted (os error 1); only root may give files away");
-    assert_eq!(names(home.dir()), ["a"]);
-}
-
-#[test]
-fn an_agent_killed_at_any_time_leaves_whole_files_and_nothing_else() {
-    const FILES: usize = 20;
-    let entries: String = (0..FILES)
-        .map(|file| {
-            format!("    - {{content: \"{{{{ (db.host ~ ' ') * 20000 }}}}\", to: /d/{file}}}\n")
-        })
-        .collect();
-    let sandbox = sandbox(&entries, "   once: false\n   then: {signal: HUP}\n");
-    let running = disco(&sandbox)
-        .cfg(format!(
-            "{}|disco.mode=supervise|disco.destdir={}",
-            settings(&sandbox),
-            sandbox.path("root").display()
-        ))
-        .args(COMMAND)
-        .spawn();
-    running.wait_stdout("up");
-    let init = running.pid();
-    let dir = sandbox.path("root/d");
-    let content = |host: &str| format!("{host} ").repeat(20_000);
-    for round in 0..4 {
-        let (old, new) = (format!("h{}", round + 1), format!("h{}", round + 2));
-        let agent = wait_for("an agent", DEADLINE, || {
-            let mut all = proc::children(init).into_iter();
-            all.find(|pid| proc::file(*pid, "comm").trim_end() == "disco")
-        });
-        let draft = sandbox.write("draft", format!("db: {{host: {new}}}\n"));
-        fs::rename(draft, sandbox.path("data.yaml")).unwrap();
-        // Somewhere between the first file beside the old ones and the last exchange.
-        let staged = 1 + round * FILES / 2;
-        wait_for("files beside the old ones", DEADLINE, || {
-            let names = names(&dir);
-            let beside = names.iter().filter(|name| name.starts_with('.')).count();
-            let is_done = fs::read_to_string(dir.join("0")).unwrap() == content(&new);
-            (beside >= staged || is_done).then_some(())
-        });
-        kill(agent, Signal::SIGKILL).unwrap();
-        let (old, new) = (content(&old), content(&new));
-        for file in 0..FILES {
-            let text = fs::read_to_string(dir.join(file.to_string())).unwrap();
-            assert!(text == old || text == new, "half of {file}");
-        }
-        wait_for("the next agent to finish", DEADLINE, || {
-            let all = (0..FILES).map(|file| dir.join(file.to_string()));
-            let mut all = all.map(|path| fs::read_to_string(path).unwrap());
-            (all.all(|text| text == new) && names(&dir).len() == FILES).then_some(())
-        });
-    }
-    let out = end(running);
-    assert!(out.stdout.contains("hup"), "{}", out.stdout);
-    out.assert_stderr_has("left by a run that was killed");
+    out.assert_code(0);
+    assert_eq!(names(&sandbox.path("root")), ["b", name.as_str()]);
 }
 
 #[test]
@@ -552,72 +354,6 @@ fn explain_says_what_a_rule_renders_and_why_it_fails() {
         .cwd(sandbox.dir())
         .run();
     out.assert_code(0).assert_stdout_has("all(db) -> render /a");
-}
-
-/// A directory of layers whose programs note that they ran.
-fn layers(order: Option<&str>) -> Sandbox {
-    let sandbox = Sandbox::new();
-    for name in ["b", "a", "c", ".hidden"] {
-        let note = format!("#!/bin/sh\necho \"{name} $# ${{PWD##*/}} $VALUE\"\n");
-        sandbox.write(&format!("{name}/x"), "");
-        sandbox.handler(&format!("{name}/install"), &note);
-    }
-    sandbox.write("none/layer.yaml", "layer: {name: none}\n");
-    if let Some(order) = order {
-        sandbox.write(".order", order);
-    }
-    sandbox
-}
-
-fn install(sandbox: &Sandbox) -> Disco {
-    let disco = Disco::new().arg("--install-layers").arg(sandbox.dir());
-    disco.env("VALUE", "v")
-}
-
-#[test]
-fn layers_are_installed_in_their_order() {
-    // Settings are not looked at, not even those that are wrong.
-    let out = install(&layers(None)).cfg("no.such=1").run();
-    out.assert_code(0)
-        .assert_stdout("a 0 a v\nb 0 b v\nc 0 c v\n")
-        .assert_stderr_has("3 layers of ");
-    let out = install(&layers(Some("c\nnone\n\nb\n"))).run();
-    out.assert_code(0)
-        .assert_stdout("c 0 c v\nb 0 b v\na 0 a v\n");
-    Disco::new()
-        .arg("--install-layers")
-        .run()
-        .assert_code(0)
-        .assert_stderr_has("there are no layers in /usr/share/layercake/layers");
-}
-
-#[test]
-fn the_first_layer_that_fails_ends_the_installation() {
-    let sandbox = layers(None);
-    sandbox.handler("b/install", "#!/bin/sh\nexit 7\n");
-    let out = install(&sandbox).run();
-    out.assert_code(70)
-        .assert_stdout("a 0 a v\n")
-        .assert_stderr_has("b/install: failed: exit status 7");
-    sandbox.handler("a/install", "#!/no/such/interpreter\n");
-    let out = install(&sandbox).run();
-    out.assert_code(70).assert_stdout("").assert_stderr_has(
-        "a/install: cannot be started: `/no/such/interpreter`, the interpreter in its first line, is not in this image",
-    );
-    fs::set_permissions(sandbox.path("a/install"), fs::Permissions::from_mode(0o644)).unwrap();
-    let plain = sandbox.write("a/install", "#!/bin/sh\n");
-    let out = install(&sandbox).run();
-    out.assert_code(70).assert_stderr_has(&format!(
-        "is not executable: run `chmod +x {}`",
-        plain.display()
-    ));
-    let out = install(&layers(Some("a\nlost\n"))).run();
-    out.assert_code(78)
-        .assert_stdout("")
-        .assert_stderr_has("/.order:2:1: `lost` is no layer in ");
-    let out = Disco::new().args(["--install-layers", "/no/such"]).run();
-    out.assert_code(78)
-        .assert_stderr_has("/no/such: cannot be read");
 }
 
 #[test]

@@ -178,10 +178,7 @@ fn output(
                     let message = format!(
                         "its template takes `{name}`, which this rule does not wait for{hint}; name it under `when`"
                     );
-                    findings.warn(Problem {
-                        message,
-                        ..output.said.clone()
-                    });
+                    findings.warn(output.said.problem(message));
                 }
             }
         }

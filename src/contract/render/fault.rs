@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use minijinja::{Error, ErrorKind};
 
+use super::said::Said;
 use super::template::Place;
 use crate::contract::problem::Problem;
 use crate::contract::suggest;
@@ -44,7 +45,8 @@ impl Source {
     }
 
     fn placed(&self, line: usize, column: usize, message: String) -> Problem {
-        let position = Some((self.place.before + line, column));
+        let before = self.place.within.as_ref().map_or(0, Said::lines_before);
+        let position = Some((before + line, column));
         Problem::new(message).in_file(&self.place.file).at(position)
     }
 }
@@ -167,6 +169,11 @@ fn words(error: &Error, template: Option<&str>) -> String {
             format!("fails: {detail}")
         }
         ErrorKind::InvalidOperation => "fails: its values are not of the kind that this takes".to_owned(),
+        ErrorKind::OutOfFuel => "takes too many steps; expected a template that comes to an end: look for loops within loops over large ranges".to_owned(),
+        ErrorKind::WriteFailure => format!(
+            "makes a text that is larger than {} MB; expected a template that comes to an end",
+            super::made::MAX_BYTES >> 20
+        ),
         kind => format!("fails: {kind}"),
     }
 }

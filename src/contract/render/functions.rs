@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, filters, functions, tests};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::Regex;
 
 use super::fault::told;
+use super::made;
 use super::template::Surroundings;
 use crate::contract::text::{self, Format, Snippet};
 
@@ -62,14 +63,14 @@ pub(super) const NAMES: [&str; 41] = [
     "namespace",
 ];
 
-/// Adds all but what needs surroundings.
-pub(super) fn add(environment: &mut Environment<'static>) {
+/// Adds everything. What a filter or a function makes, the surroundings are told.
+pub(super) fn add(environment: &mut Environment<'_>, surroundings: &Arc<dyn Surroundings>) {
     // Under each name a filter and a function.
     macro_rules! both {
         ($($name:literal)+ => $function:expr) => {
             $(
-                environment.add_filter($name, $function);
-                environment.add_function($name, $function);
+                environment.add_filter($name, telling(Value::from_function($function), surroundings));
+                environment.add_function($name, telling(Value::from_function($function), surroundings));
             )+
         };
     }
@@ -103,18 +104,37 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     both!("length" => filters::length);
     both!("first" => filters::first);
     both!("last" => filters::last);
-    own(environment);
+    own(environment, surroundings);
+    add_surroundings(environment, surroundings);
+}
+
+/// A function that does the same, and tells what comes of it.
+fn telling(
+    function: Value,
+    surroundings: &Arc<dyn Surroundings>,
+) -> impl Fn(&State<'_, '_>, Rest<Value>) -> Result<Value, Error> + Send + Sync + 'static {
+    let around = Arc::clone(surroundings);
+    move |state: &State<'_, '_>, arguments: Rest<Value>| {
+        let made = function.call(state, &arguments)?;
+        made::tell(&*around, &made);
+        Ok(made)
+    }
 }
 
 /// Adds what is the engine's own, but for what only makes sense in HTML, and what would show all of the
 /// data at once.
-fn own(environment: &mut Environment<'static>) {
+fn own(environment: &mut Environment<'_>, surroundings: &Arc<dyn Surroundings>) {
+    macro_rules! add_telling {
+        ($($name:literal => $function:expr,)+) => {
+            $(environment.add_filter($name, telling(Value::from_function($function), surroundings));)+
+        };
+    }
     macro_rules! add {
         ($add:ident $($name:literal => $function:expr,)+) => {
             $(environment.$add($name, $function);)+
         };
     }
-    add!(add_filter
+    add_telling!(
         "abs" => filters::abs,
         "bool" => filters::bool,
         "capitalize" => filters::capitalize,
@@ -183,10 +203,7 @@ fn own(environment: &mut Environment<'static>) {
 }
 
 /// Adds `env` and `file`, also as filters.
-pub(super) fn add_surroundings(
-    environment: &mut Environment<'_>,
-    surroundings: &Arc<dyn Surroundings>,
-) {
+fn add_surroundings(environment: &mut Environment<'_>, surroundings: &Arc<dyn Surroundings>) {
     let around = Arc::clone(surroundings);
     let env = move |name: Value, default: Option<Value>| {
         let value = around.env(&plain(&name)?).map(Value::from);

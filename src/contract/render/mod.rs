@@ -7,6 +7,8 @@
 mod fault;
 mod functions;
 mod includes;
+mod made;
+mod said;
 pub mod template;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 use super::account::Spec;
 use super::problem::Problem;
 
+pub use self::said::Said;
 pub use self::template::{Place, Surroundings, Template};
 
 /// The permission bits of a new file without `mode`.
@@ -43,8 +46,8 @@ pub struct Output {
     pub check: Vec<String>,
     /// Whether it is a secret.
     pub secret: bool,
-    /// Where in the rules file it is said; a problem without words.
-    pub said: Problem,
+    /// Where in the rules file it is said.
+    pub said: Said,
 }
 
 /// Where the text of a template is.
@@ -53,12 +56,7 @@ pub enum TemplateSource {
     /// In this file, relative to the rules file.
     File(PathBuf),
     /// In the rules file itself.
-    Inline {
-        /// The text.
-        text: String,
-        /// Lines of the rules file before its first one.
-        before: usize,
-    },
+    Inline(String),
 }
 
 impl Output {
@@ -94,17 +92,15 @@ impl Output {
             TemplateSource::File(path) => {
                 let file = beside.join(path);
                 let text = read(&file).map_err(|why| {
-                    vec![Problem {
-                        message: format!("the template {} {why}", file.display()),
-                        ..self.said.clone()
-                    }]
+                    let message = format!("the template {} {why}", file.display());
+                    vec![self.said.problem(message)]
                 })?;
-                (Place { file, before: 0 }, text)
+                (Place::file(file), text)
             }
-            TemplateSource::Inline { text, before } => {
+            TemplateSource::Inline(text) => {
                 let place = Place {
                     file: rules.to_owned(),
-                    before: *before,
+                    within: Some(self.said.clone()),
                 };
                 (place, text.clone())
             }
@@ -112,7 +108,7 @@ impl Output {
         let include = |name: &str| {
             let file = beside.join(name);
             let text = read(&file)?;
-            Ok((Place { file, before: 0 }, text))
+            Ok((Place::file(file), text))
         };
         Template::compile(place, text, &include)
     }

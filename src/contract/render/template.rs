@@ -15,6 +15,8 @@ use serde_json::Value;
 use super::fault::{self, Source};
 use super::functions;
 use super::includes;
+use super::made;
+use super::said::Said;
 use crate::contract::problem::Problem;
 use crate::contract::tree;
 
@@ -27,6 +29,9 @@ const DATA: &str = "data";
 /// Calls within calls, and templates within templates.
 const MAX_DEPTH: usize = 100;
 
+/// Steps of the engine until a template is taken for one that comes to no end: a second or so.
+const MAX_STEPS: u64 = 20_000_000;
+
 /// What a template sees beside its data.
 pub trait Surroundings: Send + Sync {
     /// The value of an environment variable; `None` for one that is not set, or not to be seen.
@@ -37,6 +42,12 @@ pub trait Surroundings: Send + Sync {
     /// # Errors
     /// Why it cannot be had, as the end of a sentence, without its path.
     fn file(&self, path: &str) -> Result<String, String>;
+
+    /// Is told each text that is made of the data: what is secret is so in whatever form. Returns whether
+    /// it wants to be told of more.
+    fn made(&self, _text: &str) -> bool {
+        false
+    }
 }
 
 /// Where the text of a template stands.
@@ -44,8 +55,16 @@ pub trait Surroundings: Send + Sync {
 pub struct Place {
     /// The file.
     pub file: PathBuf,
-    /// Lines of the file before the first one of the text.
-    pub before: usize,
+    /// What of the file it is, if it is not the whole.
+    pub within: Option<Said>,
+}
+
+impl Place {
+    /// The whole of a file.
+    #[must_use]
+    pub fn file(file: PathBuf) -> Self {
+        Self { file, within: None }
+    }
 }
 
 /// Gets the place and the text of an included template, or says why it cannot, as the end of a
@@ -143,14 +162,26 @@ impl Template {
     ) -> Result<String, Problem> {
         let told = |error: &minijinja::Error| fault::of(error, &self.sources);
         let mut environment = self.environment.clone();
-        functions::add_surroundings(&mut environment, surroundings);
+        functions::add(&mut environment, surroundings);
+        let around = Arc::clone(surroundings);
+        environment.set_formatter(move |out, _, value| {
+            let text = functions::plain(value)?;
+            // What has several lines is known by its parts, or would hide whole lines of the template.
+            if !text.contains('\n') {
+                made::tell(&*around, value);
+            }
+            Ok(out.write_str(&text)?)
+        });
         let main = environment.get_template(MAIN).map_err(|e| told(&e))?;
         let mut context = Rendered::from_serialize(tree::nest_dotted(data.clone()));
         if data.get(DATA).is_none() {
             let whole = Rendered::from_iter([(DATA, context.clone())]);
             context = minijinja::value::merge_maps([context, whole]);
         }
-        main.render(context).map_err(|error| told(&error))
+        let mut text = made::Bounded::default();
+        main.render_captured_to(context, &mut text)
+            .map_err(|error| told(&error))?;
+        Ok(text.into_text())
     }
 }
 
@@ -163,10 +194,9 @@ fn environment() -> Environment<'static> {
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
     environment.set_recursion_limit(MAX_DEPTH);
-    environment.set_formatter(|out, _, value| Ok(out.write_str(&functions::plain(value)?)?));
+    environment.set_fuel(Some(MAX_STEPS));
     // Errors would carry a copy of the data.
     environment.set_debug(false);
-    functions::add(&mut environment);
     environment
 }
 

@@ -1,14 +1,15 @@
 //! Reads the entries of a rule's `render`: what goes where, and how. Templates are not looked at here.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::contract::account::Spec;
-use crate::contract::render::{Output, STAGED, TemplateSource};
+use crate::contract::render::{Output, STAGED, Said, TemplateSource};
 use crate::contract::report::{Node, Report, scalar};
 use crate::contract::suggest;
-use crate::contract::text::{self, Step};
+use crate::contract::text::Step;
 
 /// The keys of an entry.
 const KEYS: [&str; 8] = [
@@ -18,7 +19,7 @@ const KEYS: [&str; 8] = [
 /// Reads one entry or a list of them; `None` after a problem.
 pub(super) fn read(
     node: &Node<'_>,
-    rules_text: &str,
+    place: (&Path, &Arc<str>),
     report: &mut Report<'_>,
 ) -> Option<Vec<Output>> {
     let entries = match node.value {
@@ -35,7 +36,7 @@ pub(super) fn read(
     let before = report.problems.len();
     let mut outputs: Vec<Output> = Vec::new();
     for node in &entries {
-        let Some(output) = entry(node, rules_text, report) else {
+        let Some(output) = entry(node, place, report) else {
             continue;
         };
         if outputs.iter().any(|other| other.to == output.to) {
@@ -55,7 +56,7 @@ fn at<'a>(node: &Node<'a>, key: &'a str) -> Vec<Step<'a>> {
 }
 
 /// Reads one entry. Its problems are in the report.
-fn entry(node: &Node<'_>, rules_text: &str, report: &mut Report<'_>) -> Option<Output> {
+fn entry(node: &Node<'_>, place: (&Path, &Arc<str>), report: &mut Report<'_>) -> Option<Output> {
     let Value::Object(map) = node.value else {
         report.refuse(
             &node.path,
@@ -68,7 +69,7 @@ fn entry(node: &Node<'_>, rules_text: &str, report: &mut Report<'_>) -> Option<O
         let path = [node.path.as_slice(), &[Step::Key(key)]].concat();
         report.refuse(&path, format!("unknown key{hint}"));
     }
-    let source = source(node, rules_text, report);
+    let source = source(node, report);
     let to = match node.given("to").map(|to| (to.value.as_str(), to)) {
         None => {
             let message = "has no `to`; expected the path of the file, such as `/etc/app.conf`";
@@ -91,11 +92,11 @@ fn entry(node: &Node<'_>, rules_text: &str, report: &mut Report<'_>) -> Option<O
     let secret = flag(node, "secret", report);
     let check = check(node, report);
     let key = match source {
-        Some(TemplateSource::Inline { .. }) => "content",
+        Some(TemplateSource::Inline(_)) => "content",
         _ => "template",
     };
     Some(Output {
-        said: report.problem(&at(node, key), ""),
+        said: Said::new(place.0, place.1, &node.path, key),
         source: source?,
         to: to?,
         mode,
@@ -107,7 +108,7 @@ fn entry(node: &Node<'_>, rules_text: &str, report: &mut Report<'_>) -> Option<O
 }
 
 /// `template` or `content`.
-fn source(node: &Node<'_>, rules_text: &str, report: &mut Report<'_>) -> Option<TemplateSource> {
+fn source(node: &Node<'_>, report: &mut Report<'_>) -> Option<TemplateSource> {
     match (node.given("template"), node.get("content")) {
         (None, None) => {
             let message =
@@ -135,25 +136,8 @@ fn source(node: &Node<'_>, rules_text: &str, report: &mut Report<'_>) -> Option<
                 report.refuse(&content.path, "expected a text: the template itself");
                 return None;
             };
-            Some(TemplateSource::Inline {
-                text: text.clone(),
-                before: lines_before(rules_text, &content.path),
-            })
+            Some(TemplateSource::Inline(text.clone()))
         }
-    }
-}
-
-/// Lines of the rules file before the first one of a text in it.
-fn lines_before(rules_text: &str, path: &[Step<'_>]) -> usize {
-    let Some((line, column)) = text::locate(rules_text, path) else {
-        return 0;
-    };
-    let source = rules_text.lines().nth(line.saturating_sub(1));
-    let begin = source.and_then(|source| source.chars().nth(column.saturating_sub(1)));
-    match begin {
-        // A block begins on the line after the one that says it is one.
-        Some('|' | '>') => line,
-        _ => line.saturating_sub(1),
     }
 }
 
@@ -223,6 +207,13 @@ fn check(node: &Node<'_>, report: &mut Report<'_>) -> Vec<String> {
         report.refuse(&node.path, message);
         return Vec::new();
     }
+    if words
+        .first()
+        .is_some_and(|program| program.contains(STAGED))
+    {
+        let message = "begins with `{}`, the file to be checked; expected the program that checks it, such as `[nginx, -t, -c, \"{}\"]`";
+        report.refuse(&node.path, message);
+    }
     if !words.iter().any(|word| word.contains(STAGED)) {
         let message = "names nowhere `{}`, the file to be checked: it judges what is there before";
         report.warn(&node.path, message);
@@ -263,17 +254,15 @@ mod tests {
         assert_eq!(all[0].owner, Some(Spec::parse("mysql:27").unwrap()));
         assert!(all[0].backup && all[0].secret);
         assert_eq!(all[0].check_of("/s").unwrap(), ["a", "-c", "x=/s", "1"]);
-        assert_eq!(all[0].said.position.unwrap().0, 5);
+        assert_eq!(all[0].said.problem("").position.unwrap().0, 5);
         assert_eq!(all[0].mode_over(Some(0o777)), 0o640);
         assert_eq!(
             (all[1].mode_over(None), all[1].mode_over(Some(0o755))),
             (0o644, 0o755)
         );
-        let inline = TemplateSource::Inline {
-            text: "a {{ b }}\n".to_owned(),
-            before: 12,
-        };
+        let inline = TemplateSource::Inline("a {{ b }}\n".to_owned());
         assert_eq!(all[1].source, inline);
+        assert_eq!(all[1].said.problem("").position.unwrap().0, 12);
         assert_eq!(all[1].check_of("/s"), None);
         assert_eq!((all[1].mode, all[1].owner.clone()), (None, None));
     }
@@ -318,7 +307,7 @@ mod tests {
     #[test]
     fn every_problem_has_its_line_and_its_remedy() {
         let told = read(
-            "format: 2\nrules:\n - when: db\n   render:\n    - to: a\n      template: t\n      content: c\n    - tmplate: x\n      mode: 9\n      owner: ':'\n      backup: maybe\n      check: nginx -t\n      secret: 1\n    - 7\n - {when: db, render: []}\n - {when: db, do: h, render: {content: x, to: /a}}\n - {when: db}\n - when: db\n   render:\n    - {content: x, to: /a}\n    - {template: y, to: //a}\n    - {content: [x], to: /b}\n    - {content: x, to: /c, check: []}\n",
+            "format: 2\nrules:\n - when: db\n   render:\n    - to: a\n      template: t\n      content: c\n    - tmplate: x\n      mode: 9\n      owner: ':'\n      backup: maybe\n      check: nginx -t\n      secret: 1\n    - 7\n - {when: db, render: []}\n - {when: db, do: h, render: {content: x, to: /a}}\n - {when: db}\n - when: db\n   render:\n    - {content: x, to: /a}\n    - {template: y, to: //a}\n    - {content: [x], to: /b}\n    - {content: x, to: /c, check: []}\n    - {content: x, to: /d, check: ['{}']}\n",
         )
         .unwrap_err();
         for expected in [
@@ -339,13 +328,14 @@ mod tests {
             "`/a` is rendered twice by one rule",
             "expected a text: the template itself",
             "`rules[4].render[3].check`: expected a list of words",
+            "`rules[4].render[4].check`: begins with `{}`",
         ] {
             assert!(
                 told.iter().any(|line| line.contains(expected)),
                 "{expected}: {told:#?}"
             );
         }
-        assert_eq!(told.len(), 17, "{told:#?}");
+        assert_eq!(told.len(), 18, "{told:#?}");
     }
 
     #[test]
@@ -388,6 +378,22 @@ mod tests {
         );
         assert!(told[0].starts_with("x.rules:5:17: `rules[0].render[0].template`: the template /layers/x/a.j2 cannot be read"), "{told:?}");
         assert!(told[2].starts_with("/layers/x/x.rules:5:"), "{told:?}");
+    }
+
+    #[test]
+    fn reading_takes_time_in_proportion_to_the_outputs() {
+        let many = |count: usize| {
+            let all = (0..count).map(|n| {
+                format!("    - {{content: \"{{{{ db }}}}\", to: /a{n}, mode: 640, check: [a, '{{}}']}}\n")
+            });
+            let text = all.collect::<String>();
+            let start = std::time::Instant::now();
+            assert_eq!(outputs(&text).len(), count);
+            start.elapsed()
+        };
+        let few = many(200);
+        let more = many(2000);
+        assert!(more < few * 60, "{few:?}, {more:?}");
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //! `render` may hold is in `output`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -13,7 +14,8 @@ use crate::contract::{duration, signal, suggest};
 /// Reads one file.
 pub(super) struct Reader<'a> {
     file: &'a Path,
-    text: &'a str,
+    /// Its text, for what is found in it later.
+    shared: Arc<str>,
     pub(super) report: Report<'a>,
     pub(super) rules: Vec<Rule>,
 }
@@ -22,7 +24,7 @@ impl<'a> Reader<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
         Self {
             file,
-            text,
+            shared: text.into(),
             report: Report::new(file, text),
             rules: Vec::new(),
         }
@@ -244,7 +246,7 @@ impl<'a> Reader<'a> {
                         value,
                         path: at("render"),
                     };
-                    let outputs = output::read(&node, self.text, &mut self.report);
+                    let outputs = output::read(&node, (self.file, &self.shared), &mut self.report);
                     return outputs.map(Action::Render);
                 }
             },

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use super::past::{Past, Trace};
 use crate::contract::rule::{Layout, Op, Rule, Then};
 use crate::contract::schema::{Checked, Violation};
 use crate::contract::tree::{self, Facts};
@@ -78,8 +79,8 @@ struct Entry {
     coerced: Vec<(String, &'static str)>,
     /// Data of the last success; `None` also while a run is under way, since who knows how far it got.
     applied: Option<Value>,
-    /// Fingerprint of what an agent before this one applied, until the first judgement.
-    inherited: Option<u64>,
+    /// What agents before this one did, until the first judgement.
+    inherited: Option<Trace>,
     /// Whether it has ever succeeded.
     has_succeeded: bool,
     /// Data that the failures are counted against.
@@ -96,20 +97,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// All rules pending, except those that an agent before this one has applied: by number, with
-    /// the fingerprints of the data. They run again only for other data.
+    /// All rules pending, except those that an agent before this one has applied: they run again only for
+    /// other data. Those under which agents died have failed as often.
     #[must_use]
-    pub fn new(
-        rules: Vec<Rule>,
-        fail_limit: u32,
-        interval: Duration,
-        applied: &[(u32, u64)],
-    ) -> Self {
+    pub fn new(rules: Vec<Rule>, fail_limit: u32, interval: Duration, past: &Past) -> Self {
         let entry = |(index, rule): (usize, Rule)| Entry {
-            inherited: applied
-                .iter()
-                .find(|(number, _)| usize::try_from(*number) == Ok(index))
-                .map(|(_, fingerprint)| *fingerprint),
+            inherited: past.of(index),
             has_succeeded: false,
             status: Status::Unknown,
             rule,
@@ -145,7 +138,7 @@ impl Engine {
         let mut changed = Vec::new();
         for (index, entry) in self.entries.iter_mut().enumerate() {
             let before = entry.status.clone();
-            entry.judge(facts, &judged);
+            entry.judge(facts, &judged, self.fail_limit);
             if entry.status != before {
                 changed.push(index);
             }
@@ -264,7 +257,12 @@ impl Engine {
 }
 
 impl Entry {
-    fn judge(&mut self, facts: &Facts, judged: &BTreeMap<String, Result<Checked, Blocker>>) {
+    fn judge(
+        &mut self,
+        facts: &Facts,
+        judged: &BTreeMap<String, Result<Checked, Blocker>>,
+        fail_limit: u32,
+    ) {
         if self.rule.once && self.status == Status::Done {
             return;
         }
@@ -306,13 +304,23 @@ impl Entry {
         }
         // New data is tried at once, whatever became of the old.
         self.retry_at = None;
+        let mut is_given_up = false;
         if let Some(inherited) = self.inherited.take() {
-            self.has_succeeded = true;
-            if self.rule.once || inherited == fingerprint(&payload) {
-                self.applied = Some(payload.clone());
+            let is_same = inherited.fingerprint == fingerprint(&payload);
+            if inherited.tries == 0 {
+                self.has_succeeded = true;
+                if self.rule.once || is_same {
+                    self.applied = Some(payload.clone());
+                }
+            } else if is_same {
+                self.failed = Some(payload.clone());
+                self.failures = inherited.tries;
+                is_given_up = fail_limit > 0 && inherited.tries >= fail_limit;
             }
         }
-        self.status = if self.applied.as_ref() == Some(&payload) {
+        self.status = if is_given_up {
+            Status::GaveUp
+        } else if self.applied.as_ref() == Some(&payload) {
             Status::Done
         } else if self.failed.as_ref() == Some(&payload) {
             Status::Failing(self.failures)
@@ -422,7 +430,7 @@ mod tests {
             }
             Self {
                 layers,
-                engine: Engine::new(rules, fail_limit, Duration::from_secs(1), &[]),
+                engine: Engine::new(rules, fail_limit, Duration::from_secs(1), &Past::default()),
                 now: Instant::now(),
             }
         }
@@ -618,11 +626,13 @@ mod tests {
     fn a_new_agent_runs_what_the_old_one_applied_only_for_other_data() {
         let rules = "format: 2\nrules: [{when: db, do: h, once: false}, {when: db, do: g}]";
         let old = json!({"db": {"host": 1}});
-        let applied = [(0, fingerprint(&old)), (1, 5)];
+        let mut past = Past::default();
+        past.applied(0, fingerprint(&old));
+        past.applied(1, 5);
         for (data, runs) in [(old, false), (json!({"db": {"host": 2}}), true)] {
             let mut bench = Bench::new(rules, &[("db", host())], 5);
             let parsed = rule::parse(Path::new("x.rules"), rules.as_bytes()).unwrap();
-            bench.engine = Engine::new(parsed.rules, 5, Duration::from_secs(1), &applied);
+            bench.engine = Engine::new(parsed.rules, 5, Duration::from_secs(1), &past);
             bench.facts(data);
             assert_eq!(bench.next().map(|(index, _)| index), runs.then_some(0));
         }
@@ -671,5 +681,31 @@ mod tests {
             .engine
             .update(&bench.layers, &facts, |source| source == 1);
         assert_eq!(bench.succeed(), json!({"port": 2}));
+    }
+
+    #[test]
+    fn what_agents_died_over_counts_as_failed() {
+        let data = json!({"db": {"host": 1}});
+        for (begun, limit, once, expected) in [
+            (1, 2, false, Status::Failing(1)),
+            (1, 2, true, Status::Failing(1)),
+            (2, 2, true, Status::GaveUp),
+            (9, 0, true, Status::Failing(9)),
+        ] {
+            let rules = format!("format: 2\nrules: [{{when: db, do: h, once: {once}}}]");
+            let mut bench = Bench::new(&rules, &[("db", host())], limit);
+            let rules = rule::parse(Path::new("x.rules"), rules.as_bytes()).unwrap();
+            let mut past = Past::default();
+            for _ in 0..begun {
+                past.begun(0, fingerprint(&data));
+            }
+            bench.engine = Engine::new(rules.rules, limit, Duration::from_secs(1), &past);
+            bench.facts(data.clone());
+            assert_eq!(bench.engine.rule(0).unwrap().1, &expected);
+            assert!(!bench.engine.is_configured());
+            // Other data is another matter.
+            bench.facts(json!({"db": {"host": 2}}));
+            assert_eq!(bench.fail(), Verdict::Retry(1));
+        }
     }
 }

@@ -14,27 +14,27 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+pub use super::mask::Hidden;
+use super::mask::{MAX_RAW, Mask};
 use crate::contract::exit::Exit;
 use crate::disco::log;
 use crate::sys;
 
 /// Lines of one run that reach the log; a handler gone wild must not bury the rest.
 const MAX_LINES: usize = 500;
-/// Characters of one line that reach the log.
-const MAX_LINE: usize = 1024;
-/// Bytes of one line that are kept until it ends.
-const MAX_RAW: usize = 64 << 10;
 /// Lines of stderr shown when the handler failed.
 const LAST_LINES: usize = 5;
 /// How long output is read on after the exit, if a process left behind holds the pipe.
 const LINGER: Duration = Duration::from_millis(100);
+
+/// Why what was under way has failed when disco ends.
+pub const STOPPED: &str = "was ended because disco is";
 
 /// All that is needed to run a handler.
 pub struct Job {
@@ -50,6 +50,8 @@ pub struct Job {
     pub directory: Option<PathBuf>,
     /// The data that it works on: what must not be seen in its output.
     pub payload: Value,
+    /// What else must not be.
+    pub hidden: Hidden,
     /// What it reads on stdin.
     pub input: Input,
     /// Its time limit.
@@ -99,7 +101,7 @@ pub async fn run(
     let group = group.unwrap_or_default();
     started(group);
 
-    let mask = Rc::new(Mask::of(&job.payload));
+    let mask = Rc::new(Mask::of(&job.payload, &job.hidden));
     let tail = Rc::new(RefCell::new(VecDeque::new()));
     let budget = Rc::new(RefCell::new(MAX_LINES));
     let mut readers = tokio::task::JoinSet::new();
@@ -124,9 +126,9 @@ pub async fn run(
         ));
     }
     let input = child.stdin.take();
-    let text = ascii_json(&job.payload);
+    let text = input.as_ref().map(|_| ascii_json(&job.payload));
     let writer = tokio::task::spawn_local(async move {
-        if let Some(mut input) = input {
+        if let (Some(mut input), Some(text)) = (input, text) {
             // A handler need not read what it gets (conformance 32): EPIPE is fine.
             let _ = input.write_all(text.as_bytes()).await;
             let _ = input.shutdown().await;
@@ -193,7 +195,7 @@ async fn wait(
     let reason = tokio::select! {
         status = child.wait() => return judge(job, status),
         () = limit => format!("took longer than {:?}, the limit set by `disco.handler_timeout` or its rule", job.timeout.unwrap_or_default()),
-        _ = stop.wait_for(|stop| *stop) => "was ended because disco is".to_owned(),
+        _ = stop.wait_for(|stop| *stop) => STOPPED.to_owned(),
     };
     // Where a filter forbids groups it has none. Not waited for yet, so that the pid is still its own.
     let _ = sys::kill(-group, libc::SIGTERM).or_else(|_| sys::kill(group, libc::SIGTERM));
@@ -291,99 +293,9 @@ async fn follow(
     }
 }
 
-/// The values that must not be seen in a handler's output, in the forms in which it got them.
-struct Mask {
-    values: Option<AhoCorasick>,
-    longest: usize,
-}
-
-impl Mask {
-    /// Shorter values are not secrets, and would blank out half of every line.
-    const SHORTEST: usize = 4;
-    /// Bytes of a piece of a long value: enough to be found, few enough to be looked for.
-    const PIECE: usize = 4096;
-
-    fn of(payload: &Value) -> Self {
-        fn collect(value: &Value, into: &mut Vec<String>) {
-            match value {
-                Value::String(text) => {
-                    // As it is; as it stands in JSON, which is what the handler reads; and line by
-                    // line, as a value of several lines is printed.
-                    let quoted = |json: String| json.trim_matches('"').to_owned();
-                    into.push(quoted(value.to_string()));
-                    into.push(quoted(ascii_json(value)));
-                    into.extend(text.lines().map(str::to_owned));
-                    into.push(text.clone());
-                }
-                Value::Number(number) => into.push(number.to_string()),
-                Value::Array(list) => list.iter().for_each(|item| collect(item, into)),
-                Value::Object(map) => map.values().for_each(|item| collect(item, into)),
-                Value::Null | Value::Bool(_) => {}
-            }
-        }
-        let mut values = Vec::new();
-        collect(payload, &mut values);
-        let mut values: Vec<String> = values
-            .iter()
-            .flat_map(|value| Self::pieces(value))
-            .collect();
-        values.retain(|value| value.trim().len() >= Self::SHORTEST);
-        values.sort_unstable();
-        values.dedup();
-        Self {
-            longest: values.iter().map(String::len).max().unwrap_or(0),
-            // Longest first, so that a value which contains another is masked as a whole. It fails
-            // for patterns of gigabytes only, and then nothing of the output is shown.
-            values: AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                // Built for a few lines: the faster kinds take longer to build than they save.
-                .kind(Some(AhoCorasickKind::NoncontiguousNFA))
-                .build(&values)
-                .ok(),
-        }
-    }
-
-    /// A long value in pieces, which follow each other in the output as well.
-    fn pieces(value: &str) -> Vec<String> {
-        let mut pieces = vec![String::new()];
-        for c in value.chars() {
-            match pieces.last_mut() {
-                Some(last) if last.len() < Self::PIECE => last.push(c),
-                _ => pieces.push(c.to_string()),
-            }
-        }
-        pieces
-    }
-
-    /// A line as it may be shown: without the values, cut, control characters left to the log.
-    fn line(&self, raw: &[u8]) -> String {
-        let Some(values) = &self.values else {
-            return "***".to_owned();
-        };
-        // At the end of a line that was cut while reading, a part of a value would not be known.
-        let known = if raw.len() < MAX_RAW {
-            raw.len()
-        } else {
-            raw.len().saturating_sub(self.longest)
-        };
-        let raw = raw.get(..known).unwrap_or_default();
-        let text = String::from_utf8_lossy(raw);
-        let mut masked = String::new();
-        values.replace_all_with(text.trim_end_matches('\r'), &mut masked, |_, _, into| {
-            into.push_str("***");
-            true
-        });
-        if let Some((end, _)) = masked.char_indices().nth(MAX_LINE) {
-            masked.truncate(end);
-            masked.push('…');
-        }
-        masked
-    }
-}
-
 /// JSON with everything beyond ASCII escaped, as the original wrote it, so that handlers in any
 /// locale can read it; no trailing newline.
-fn ascii_json(value: &Value) -> String {
+pub(super) fn ascii_json(value: &Value) -> String {
     use std::fmt::Write as _;
     let plain = value.to_string();
     if plain.is_ascii() {
@@ -414,36 +326,5 @@ mod tests {
             ascii_json(&json!({"a": "é😀\n", "b": 1.0})),
             r#"{"a":"\u00e9\ud83d\ude00\n","b":1.0}"#
         );
-    }
-
-    #[test]
-    fn values_are_masked_in_every_form_the_longest_first() {
-        let mask = Mask::of(&json!({"a": "secret", "b": ["secretive", 3306], "c": "ab",
-            "d": "line one\nline two", "e": "quo\"te\\d", "f": "pässwort"}));
-        for (raw, shown) in [
-            (
-                "secretive secret 3306 ab x=line two",
-                "*** *** *** ab x=***",
-            ),
-            (
-                r#"{"e":"quo\"te\\d","f":"p\u00e4sswort"}"#,
-                r#"{"e":"***","f":"***"}"#,
-            ),
-            (r#"quo"te\d pässwort "pässwort""#, r#"*** *** "***""#),
-            (r"line one\nline two", "***"),
-        ] {
-            assert_eq!(mask.line(raw.as_bytes()), shown);
-        }
-    }
-
-    #[test]
-    fn a_value_at_a_cut_is_not_shown_in_part() {
-        let mask = Mask::of(&json!({"a": "hunter2-hunter2"}));
-        let long = format!("{}hunter2-hunter2", "x".repeat(MAX_LINE - 5));
-        assert!(!mask.line(long.as_bytes()).contains("hunt"));
-        let secrets = "hunter2-hunter2 ".repeat(MAX_RAW);
-        let shown = mask.line(&secrets.as_bytes()[..MAX_RAW]);
-        assert!(!shown.contains("hunt"), "{shown}");
-        assert_eq!(Mask::of(&json!({})).line(b"plain"), "plain");
     }
 }

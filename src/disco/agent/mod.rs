@@ -10,7 +10,9 @@ pub mod backoff;
 pub mod engine;
 pub mod handler;
 pub mod http;
+mod mask;
 pub mod metrics;
+pub mod past;
 pub mod render;
 pub mod report;
 mod silent;
@@ -37,6 +39,7 @@ use self::engine::{Engine, Status, Step, Verdict};
 use self::handler::Failure;
 use self::metrics::Known;
 use self::metrics::push::Pusher;
+use self::past::Past;
 use self::report::History;
 use self::sources::{Source, Update};
 use self::tail::{Inputs, Tail};
@@ -77,8 +80,8 @@ pub struct Circumstances<'a> {
     pub resumed: bool,
     /// Whether rules are to be applied, and not only inputs to be read.
     pub has_rules: bool,
-    /// What agents before this one have applied: number of the rule, fingerprint of the data.
-    pub applied: Vec<(u32, u64)>,
+    /// What agents before this one have done.
+    pub past: Past,
     /// What is to be read.
     pub inputs: Inputs<'a>,
     /// The way for log lines whose level is sent there.
@@ -226,7 +229,7 @@ impl<'a> Agent<'a> {
                 rules,
                 settings.fail_limit,
                 settings.interval,
-                &circumstances.applied,
+                &circumstances.past,
             ),
             layers,
             sources,
@@ -241,7 +244,7 @@ impl<'a> Agent<'a> {
             pusher,
             started,
             wanes: false,
-            cut: cut(&circumstances.applied),
+            cut: circumstances.past.cut().collect(),
             reminder: Reminder::new(Instant::now()),
             deadline: deadline.map(|limit| circumstances.started + limit),
             configured: circumstances.resumed,
@@ -400,6 +403,13 @@ impl<'a> Agent<'a> {
         for index in changed {
             if let Some((rule, status)) = self.engine.rule(index) {
                 waiting::log_status(rule, status, &self.sources);
+                if *status == Status::GaveUp {
+                    error!(
+                        "{} was begun {} times with the same data and came to no good end, the limit set by `disco.fail_limit`: agents failed at it, or died over it",
+                        rule.label(),
+                        self.settings.fail_limit
+                    );
+                }
                 if self.configured && matches!(status, Status::Pending(_)) {
                     for line in waiting::of_rule(rule, status, &self.sources) {
                         warn!("{line}; the command keeps its last configuration");
@@ -413,6 +423,10 @@ impl<'a> Agent<'a> {
     fn advance(&mut self) -> Option<u8> {
         if self.wanes {
             return None;
+        }
+        let has_given_up = |(_, status): (_, &Status)| *status == Status::GaveUp;
+        if !self.configured && self.running.is_none() && self.engine.rules().any(has_given_up) {
+            return Some(exit::FAILED);
         }
         if self.running.is_none()
             && let Step::Run(rule, payload) = self.engine.next(Instant::now())
@@ -443,7 +457,7 @@ impl<'a> Agent<'a> {
         };
         info!("executing {}", rule.label());
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        self.tell(Message::Applied(number, 0));
+        self.tell(Message::Begun(number, engine::fingerprint(&payload)));
         let templates = self.layers.templates.get(index);
         let templates = templates.map(Vec::as_slice).unwrap_or_default();
         let work = Work::of(rule, templates, &payload, self.settings);
@@ -475,10 +489,7 @@ impl<'a> Agent<'a> {
         let failure = match outcome {
             Ok(effect) => {
                 let number = u32::try_from(running.rule).unwrap_or(u32::MAX);
-                self.tell(Message::Applied(
-                    number,
-                    engine::fingerprint(&running.payload),
-                ));
+                let fingerprint = engine::fingerprint(&running.payload);
                 self.history.ran(running.rule, took, None);
                 let then = self.engine.succeeded(running.rule, running.payload);
                 // Nobody knows how far a run came whose agent died.
@@ -490,6 +501,8 @@ impl<'a> Agent<'a> {
                         Then::Restart => self.tell(Message::Restart),
                     }
                 }
+                // Last: should this process die in between, the next one does it all once more.
+                self.tell(Message::Applied(number, fingerprint));
                 return None;
             }
             Err(failure) => failure,
@@ -649,11 +662,4 @@ fn limit(fail_limit: u32) -> String {
         0 => "no limit".to_owned(),
         limit => limit.to_string(),
     }
-}
-
-/// The rules that were begun: nothing is known of the data.
-fn cut(applied: &[(u32, u64)]) -> BTreeSet<usize> {
-    let begun = applied.iter().filter(|(_, fingerprint)| *fingerprint == 0);
-    let numbers = begun.filter_map(|(number, _)| usize::try_from(*number).ok());
-    numbers.collect()
 }

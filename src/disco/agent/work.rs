@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::handler::{self, Failure, Input, Job};
+use super::handler::{self, Failure, Hidden, Input, Job};
 use super::render;
 use crate::contract::problem::Problem;
 use crate::contract::render::Template;
@@ -72,6 +72,7 @@ impl Work {
                     environment,
                     directory: settings.destdir.clone(),
                     payload: payload.clone(),
+                    hidden: Hidden::default(),
                     input: Input::Payload,
                     timeout,
                     grace,

@@ -11,6 +11,7 @@ use crate::contract::exit;
 use crate::contract::text;
 use crate::contract::tree::{self, Facts};
 use crate::disco::agent::engine::{Engine, Status};
+use crate::disco::agent::past::Past;
 use crate::disco::agent::report::{self, History};
 use crate::disco::agent::sources::{Source, env, flat};
 use crate::disco::agent::waiting;
@@ -38,7 +39,12 @@ pub(super) fn judge(settings: &Settings, file: Option<&Path>) -> Result<(Value, 
         warn!("{}", layers::no_rules(&settings.path));
     }
     let rules = std::mem::take(&mut layers.rules);
-    let mut engine = Engine::new(rules, settings.fail_limit, settings.interval, &[]);
+    let mut engine = Engine::new(
+        rules,
+        settings.fail_limit,
+        settings.interval,
+        &Past::default(),
+    );
     let (sources, not_asked) = read(&all(settings, file));
     if sources.iter().all(|source| source.snapshot.is_some()) {
         let snapshots = sources.iter().enumerate();

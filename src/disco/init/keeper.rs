@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::{Init, OWN};
 use crate::contract::exit::{self, Exit};
 use crate::contract::signal::Name;
+use crate::disco::agent::past::Past;
 use crate::disco::agent::{self, Circumstances};
 use crate::disco::ledger::{self, Count};
 use crate::disco::link::{self, Message, Stays};
@@ -31,10 +32,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// An agent that has lived so long has not failed to start.
 const SETTLED: Duration = Duration::from_secs(60);
-
-/// How many applied rules are remembered once the command runs and nothing may grow any more. Those
-/// beyond are applied again by the next agent, should this one die.
-const REMEMBERED: usize = 256;
 
 /// The agent as init sees it.
 struct Agent {
@@ -59,8 +56,8 @@ pub(super) struct Keeper {
     only_reads: bool,
     /// Whether the container comes to its end, and no rule is to be applied any more.
     wanes: bool,
-    /// What the agents have applied: number of the rule, fingerprint of the data.
-    applied: Vec<(u32, u64)>,
+    /// What the agents have done.
+    past: Past,
     /// Process group of the handler at work; 0 if there is none.
     handler: i32,
 }
@@ -76,7 +73,7 @@ impl Keeper {
             reads: false,
             only_reads: false,
             wanes: false,
-            applied: Vec::new(),
+            past: Past::default(),
             handler: 0,
         }
     }
@@ -144,7 +141,7 @@ impl Keeper {
 
     /// Makes room for everything that may still have to be remembered.
     pub(super) fn settle(&mut self) {
-        self.applied.reserve_exact(REMEMBERED);
+        self.past.settle();
     }
 
     fn schedule(&mut self) {
@@ -222,7 +219,7 @@ impl Init {
             started: self.started,
             resumed: self.keeper.configured,
             has_rules: self.keeper.has_rules(),
-            applied: self.keeper.applied.clone(),
+            past: self.keeper.past.clone(),
             inputs,
             stdout,
             command: self.command.name.to_string_lossy().into_owned(),
@@ -368,7 +365,8 @@ impl Init {
                     self.keeper.stays = stays == Stays::ToWatch;
                     self.keeper.only_reads = stays == Stays::ToRead;
                 }
-                Message::Applied(rule, fingerprint) => self.keeper.remember(rule, fingerprint),
+                Message::Begun(rule, fingerprint) => self.keeper.past.begun(rule, fingerprint),
+                Message::Applied(rule, fingerprint) => self.keeper.past.applied(rule, fingerprint),
                 Message::Handler(group) => self.keeper.handler = group,
                 Message::Signal(number) => {
                     if !self.service.stopping && self.service.pid().is_some() {
@@ -380,17 +378,6 @@ impl Init {
                 // Only who waits for the end cares.
                 Message::Progress => {}
             }
-        }
-    }
-}
-
-impl Keeper {
-    fn remember(&mut self, rule: u32, fingerprint: u64) {
-        self.applied.retain(|(number, _)| *number != rule);
-        let has_room = self.applied.len() < self.applied.capacity();
-        // 0 says that a run is under way, of which nobody knows how far it will get.
-        if fingerprint != 0 && (has_room || !self.configured) {
-            self.applied.push((rule, fingerprint));
         }
     }
 }

@@ -34,10 +34,7 @@ fn render(template: &str) -> Result<String, String> {
     }});
     let around: Arc<dyn Surroundings> =
         Arc::new(Around([("HOME", "/root"), ("/etc/x", "content\n")].into()));
-    let place = Place {
-        file: PathBuf::from("t.j2"),
-        before: 0,
-    };
+    let place = Place::file(PathBuf::from("t.j2"));
     let include = |_: &str| Err("is not there".to_owned());
     let template = Template::compile(place, template.to_owned(), &include)
         .map_err(|problems| problems[0].to_string())?;

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use std::path::Path;
+
 use super::*;
 
 /// Nothing is around.
@@ -17,10 +19,7 @@ impl Surroundings for Nowhere {
 }
 
 fn place(file: &str) -> Place {
-    Place {
-        file: PathBuf::from(file),
-        before: 0,
-    }
+    Place::file(PathBuf::from(file))
 }
 
 fn compile(text: &str, includes: &[(&str, &str)]) -> Result<Template, Vec<String>> {
@@ -122,9 +121,11 @@ fn what_is_no_template_is_told_with_its_line() {
 
 #[test]
 fn an_inline_template_counts_the_lines_of_its_file() {
+    let file = Path::new("x.rules");
+    let rules: Arc<str> = "#\n#\n#\n#\n#\n#\ncontent: |\n  a\n  {{ b }}\n".into();
     let at = Place {
-        file: "x.rules".into(),
-        before: 7,
+        file: file.to_owned(),
+        within: Some(Said::new(file, &rules, &[], "content")),
     };
     let none = |_: &str| Err("x".to_owned());
     let template = Template::compile(at, "a\n{{ b }}\n".to_owned(), &none).unwrap();

@@ -2,11 +2,14 @@
 //!
 //! Everything is rendered in memory and compared with what is there; what differs is written beside
 //! it, checked, and only then put in its place. Nobody ever sees half a file, and a rule whose files
-//! are right already touches none. Reading order: `around` is what templates see, `target` where a
-//! file goes and what is there, `staged` the files beside it, `exchange` the moment of the change.
+//! are right already touches none. Reading order: `around` is what templates see, `place` where a file
+//! goes, `target` what is there and what it is to be like, `staged` the files beside it, `exchange` the
+//! moment of the change, `recovery` what becomes of one that was cut.
 
 mod around;
 mod exchange;
+mod place;
+mod recovery;
 mod staged;
 mod target;
 
@@ -16,17 +19,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::{debug, info};
 
 use self::around::Around;
 use self::exchange::Change;
+use self::place::Place;
 use self::staged::Staged;
 use self::target::Target;
 use super::handler::{self, Failure, Input, Job};
 use crate::contract::account::Accounts;
+use crate::contract::problem::Problem;
 use crate::contract::render::{Output, Surroundings, Template};
 use crate::disco::accounts;
+
+/// As large as that of a process's first thread usually is.
+const STACK: usize = 8 << 20;
 
 /// All that is needed to render the files of a rule.
 pub struct Work {
@@ -68,50 +76,89 @@ pub async fn run(
         false => Accounts::default(),
     };
     let around = Arc::new(Around::new(work.environment.clone(), &work.rules));
-    let rendered = render(work, &around, &accounts)?;
-    for (target, _) in &rendered {
-        staged::clear(&target.path);
-    }
-    let mut changes = Vec::new();
+    let mut places = places(work);
+    recovery::run(places.iter_mut().flatten().collect())?;
+    let texts = texts(work, &around, stop).await?;
+    let rendered = placed(work, places, texts, &accounts)?;
+    let (mut changes, mut backups) = (Vec::new(), Vec::new());
     for (index, (target, text)) in rendered.into_iter().enumerate() {
         if target.is(text.as_bytes()) {
-            debug!("{} is as it should be", target.path.display());
+            debug!("{} is as it should be", target.place.path.display());
             continue;
         }
         let staged = Staged::write(&target, text.as_bytes())?;
-        changes.push((index, Change::new(target, staged)));
+        backups.extend(Change::backup(&target)?);
+        changes.push((index, Change::new(&target, staged)));
     }
     for (index, change) in &changes {
         check(work, *index, change.staged(), &around, stop, &started).await?;
     }
     let changes: Vec<Change> = changes.into_iter().map(|(_, change)| change).collect();
     let paths: Vec<PathBuf> = changes.iter().map(|change| change.path().into()).collect();
-    exchange::all(changes)?;
+    // Backups come first, since what they hold is what is there.
+    backups.extend(changes);
+    exchange::all(&backups)?;
     for path in &paths {
         info!("rendered {}", path.display());
     }
     Ok(!paths.is_empty())
 }
 
-/// Every text and where it goes; or everything that is wrong with any of them.
-fn render(
+/// The text of each output, or what is wrong with it. A template can keep a processor busy for a while, or
+/// die of a stack that is too small: a thread of its own leaves the agent free to hear that it is to end.
+async fn texts(
     work: &Work,
     around: &Arc<Around>,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Vec<Result<String, Problem>>, String> {
+    let surroundings: Arc<dyn Surroundings> = around.clone();
+    let (templates, payload) = (work.templates.clone(), work.payload.clone());
+    let (done, texts) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("render".to_owned())
+        .stack_size(STACK);
+    let started = thread.spawn(move || {
+        let render = |template: &Arc<Template>| template.render(&payload, &surroundings);
+        // Nobody listens any more if disco ends.
+        let _ = done.send(templates.iter().map(render).collect());
+    });
+    started.map_err(|error| format!("cannot be rendered: there can be no thread: {error}"))?;
+    tokio::select! {
+        texts = texts => texts.map_err(|_| "was lost while it was rendered".to_owned()),
+        _ = stop.wait_for(|stop| *stop) => Err(handler::STOPPED.to_owned()),
+    }
+}
+
+/// Where each output goes, or why it cannot.
+fn places(work: &Work) -> Vec<Result<Place, String>> {
+    let root = work.destdir.as_deref().unwrap_or(Path::new("/"));
+    let find = |output: &Output| {
+        let place = Place::find(root, &output.to);
+        place.map_err(|why| format!("{} {why}", output.to.display()))
+    };
+    work.outputs.iter().map(find).collect()
+}
+
+/// Every text and where it goes; or everything that is wrong with any of them.
+fn placed(
+    work: &Work,
+    places: Vec<Result<Place, String>>,
+    texts: Vec<Result<String, Problem>>,
     accounts: &Accounts,
 ) -> Result<Vec<(Target, String)>, String> {
     let (mut rendered, mut wrong) = (Vec::new(), Vec::new());
-    let surroundings: Arc<dyn Surroundings> = around.clone();
-    for (output, template) in work.outputs.iter().zip(&work.templates) {
-        let text = template.render(&work.payload, &surroundings);
-        let target = Target::find(output, work.destdir.as_deref(), accounts);
+    for ((output, place), text) in work.outputs.iter().zip(places).zip(texts) {
+        let has_root = work.destdir.is_some();
+        let target = place.and_then(|place| Target::find(output, place, has_root, accounts));
         match (text, target) {
             (Ok(text), Ok(target)) => {
-                let is_same = |(other, _): &&(Target, String)| other.path == target.path;
+                let is_same =
+                    |(other, _): &&(Target, String)| other.place.path == target.place.path;
                 if rendered.iter().any(|other| is_same(&other)) {
                     wrong.push(format!(
                         "{} is a link to {}, which the rule renders as well",
                         output.to.display(),
-                        target.path.display()
+                        target.place.path.display()
                     ));
                 }
                 rendered.push((target, text));
@@ -148,15 +195,15 @@ async fn check(
         Some(program) => program.clone()?,
         None => return Ok(()),
     };
-    // What it prints of the file may be from anywhere.
-    let values = [work.payload.clone(), around.given().into()];
     let job = Job {
         name: name.clone(),
         program,
         arguments: words.into_iter().skip(1).collect(),
         environment: work.environment.clone(),
         directory: work.destdir.clone(),
-        payload: Value::from(values.to_vec()),
+        payload: work.payload.clone(),
+        // What it prints of the file may be from anywhere.
+        hidden: around.hidden(),
         input: Input::Nothing,
         timeout: work.timeout,
         grace: work.grace,

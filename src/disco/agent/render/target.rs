@@ -1,32 +1,32 @@
 //! Where a rendered file goes, what is there, and what it is to be like. Writes nothing.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::fs::Metadata;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 
+use nix::unistd::{getegid, geteuid};
+
+use super::place::Place;
 use crate::contract::account::Accounts;
 use crate::contract::render::Output;
 
-/// As many links as the kernel follows.
-const MAX_LINKS: usize = 40;
-
 /// The permission bits, without the kind of file.
-const BITS: u32 = 0o7777;
+pub(super) const BITS: u32 = 0o7777;
 
 /// A file that is to be.
 pub(super) struct Target {
-    /// Where: no symbolic link.
-    pub(super) path: PathBuf,
+    /// Where.
+    pub(super) place: Place,
     /// Its permission bits.
     pub(super) mode: u32,
     /// Whom it is to belong to; `None` is whoever writes it.
     pub(super) owner: Option<Owner>,
     /// Whether what is there is kept.
     pub(super) backup: bool,
+    /// Whether it is a secret.
+    pub(super) secret: bool,
     /// What is there.
-    pub(super) present: Option<Present>,
+    pub(super) present: Option<Metadata>,
 }
 
 /// Whom a file belongs to.
@@ -38,48 +38,29 @@ pub(super) struct Owner {
     pub(super) is_asked: bool,
 }
 
-/// The file that is there.
-pub(super) struct Present {
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    size: u64,
-}
-
 impl Target {
-    /// Finds it out. With `root`, a directory that stands for the root, nobody but disco itself is to
+    /// Finds it out. With `has_root`, where a directory stands for the root, nobody but disco itself is to
     /// own anything: its accounts are not those of this system.
     ///
     /// # Errors
     /// Why there can be no such file.
     pub(super) fn find(
         output: &Output,
-        root: Option<&Path>,
+        place: Place,
+        has_root: bool,
         accounts: &Accounts,
     ) -> Result<Self, String> {
         let told = |what: &str| format!("{} {what}", output.to.display());
-        let path = resolve(root.unwrap_or(Path::new("/")), &output.to)
-            .map_err(|error| told(&format!("cannot be followed to a file: {error}")))?;
-        let present = match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_file() => Some(Present {
-                mode: meta.permissions().mode() & BITS,
-                uid: meta.uid(),
-                gid: meta.gid(),
-                size: meta.len(),
-            }),
-            Ok(meta) => {
-                let kind = match meta.is_dir() {
-                    true => "a directory",
-                    false => "no regular file",
-                };
-                return Err(told(&format!("is {kind}, and cannot be replaced")));
+        // Whatever is wrong with it shows when it is written.
+        let about = |place: &Place| place.dir()?.about(&place.name).ok();
+        let present = match about(&place) {
+            Some(meta) if !meta.is_file() => {
+                return Err(told("is no regular file, and cannot be replaced"));
             }
-            // Whatever else is wrong shows when it is written.
-            Err(_) => None,
+            present => present,
         };
         let owner = match (&output.owner, &present) {
-            _ if root.is_some() => None,
-            (Some(spec), _) => {
+            (Some(spec), _) if !has_root => {
                 let who = accounts.find(spec);
                 let who =
                     who.map_err(|unknown| told(&format!("has an `owner` in vain: {unknown}")))?;
@@ -89,18 +70,25 @@ impl Target {
                     is_asked: true,
                 })
             }
-            (None, Some(present)) => Some(Owner {
-                uid: present.uid,
-                gid: present.gid,
+            // Whoever could have made the file before must not get to read it.
+            (_, Some(_)) if output.secret => Some(Owner {
+                uid: geteuid().as_raw(),
+                gid: getegid().as_raw(),
                 is_asked: false,
             }),
-            (None, None) => None,
+            (_, Some(present)) if !has_root => Some(Owner {
+                uid: present.uid(),
+                gid: present.gid(),
+                is_asked: false,
+            }),
+            _ => None,
         };
         Ok(Self {
-            mode: output.mode_over(present.as_ref().map(|present| present.mode)),
-            path,
+            mode: output.mode_over(present.as_ref().map(|present| present.mode() & BITS)),
+            place,
             owner,
             backup: output.backup,
+            secret: output.secret,
             present,
         })
     }
@@ -112,91 +100,20 @@ impl Target {
         };
         let is_owned = self
             .owner
-            .is_none_or(|owner| (owner.uid, owner.gid) == (present.uid, present.gid));
-        let is_size = usize::try_from(present.size) == Ok(content.len());
-        present.mode == self.mode && is_owned && is_size && holds(&self.path, content)
+            .is_none_or(|owner| (owner.uid, owner.gid) == (present.uid(), present.gid()));
+        let is_size = usize::try_from(present.len()) == Ok(content.len());
+        let is_mode = present.mode() & BITS == self.mode;
+        is_mode && is_owned && is_size && holds(&self.place, content)
     }
 }
 
 /// Whether a file holds this and nothing else. One that cannot be read does not.
-fn holds(path: &Path, content: &[u8]) -> bool {
+fn holds(place: &Place, content: &[u8]) -> bool {
+    let Some(Ok(file)) = place.dir().map(|dir| dir.open(&place.name)) else {
+        return false;
+    };
+    let limit = u64::try_from(content.len()).unwrap_or(u64::MAX);
     let mut bytes = Vec::with_capacity(content.len());
-    let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
     read.is_ok() && bytes == content
-}
-
-/// The path of a file below `root`, symbolic links followed as if that were the root of everything:
-/// none leads out of it. What is not there counts as it is written.
-fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
-    let mut waiting: Vec<OsString> = parts(path);
-    let mut at = root.to_owned();
-    let mut depth = 0_usize;
-    let mut links = 0;
-    while let Some(part) = waiting.pop() {
-        if part == ".." {
-            if depth > 0 {
-                at.pop();
-                depth -= 1;
-            }
-            continue;
-        }
-        let next = at.join(&part);
-        let is_link = fs::symlink_metadata(&next).is_ok_and(|meta| meta.is_symlink());
-        if !is_link {
-            at = next;
-            depth += 1;
-            continue;
-        }
-        links += 1;
-        if links > MAX_LINKS {
-            return Err(io::Error::from_raw_os_error(libc::ELOOP));
-        }
-        let to = fs::read_link(&next)?;
-        if to.is_absolute() {
-            root.clone_into(&mut at);
-            depth = 0;
-        }
-        waiting.extend(parts(&to));
-    }
-    Ok(at)
-}
-
-/// The names of a path and its `..`, the last one first.
-fn parts(path: &Path) -> Vec<OsString> {
-    let parts = path.components().rev().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        _ => None,
-    });
-    parts.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn links_are_followed_within_the_root() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        fs::create_dir_all(root.join("etc/app")).unwrap();
-        fs::create_dir_all(root.join("real")).unwrap();
-        symlink("/real", root.join("etc/linked")).unwrap();
-        symlink("../../../../../real/b", root.join("etc/app/up")).unwrap();
-        symlink("a.conf", root.join("etc/app/beside")).unwrap();
-        symlink("loop", root.join("loop")).unwrap();
-        for (path, expected) in [
-            ("/etc/app/a.conf", "etc/app/a.conf"),
-            ("/etc/linked/x/y", "real/x/y"),
-            ("/etc/app/up", "real/b"),
-            ("/etc/app/beside", "etc/app/a.conf"),
-            ("/none/at/all", "none/at/all"),
-        ] {
-            let found = resolve(root, Path::new(path)).unwrap();
-            assert_eq!(found, root.join(expected), "{path}");
-        }
-        let error = resolve(root, Path::new("/loop")).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::ELOOP));
-    }
 }
