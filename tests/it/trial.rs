@@ -312,3 +312,31 @@ fn paths_of_the_command_line_are_relative_to_where_it_is_typed() {
     .assert_code(0)
     .assert_stdout("./app:\n0640 /etc/a: new\n    other\n");
 }
+
+#[test]
+fn a_layer_does_not_say_where_its_trial_writes() {
+    let elsewhere = Sandbox::new();
+    let layer = layer();
+    let set = format!("DISCO_CFG=disco.destdir={}\n", elsewhere.dir().display());
+    layer.write("example/env", &set);
+    assert!(refused(&request(layer.dir())).contains("env:1:1: `DISCO_CFG` says where"));
+    assert!(!elsewhere.path("etc").exists());
+    let found = lint(&[layer.dir().to_owned()], &|_| None, false);
+    assert!(
+        found.problems[0]
+            .to_string()
+            .contains("env:1:1: `DISCO_CFG`"),
+        "{:?}",
+        found.problems
+    );
+}
+
+#[test]
+fn a_layer_lies_under_its_own_name_whatever_its_directory_is_called() {
+    let layer = layer();
+    layer.write(
+        "db.rules",
+        "format: 2\nrules: [{when: db, render: {template: /usr/share/layercake/layers/app/a.j2, to: /etc/a}}]\n",
+    );
+    assert_eq!(tried(&request(layer.dir())).files.len(), 1);
+}

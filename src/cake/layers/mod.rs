@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod git;
 pub mod index;
 pub mod local;
+mod scratch;
 pub mod search;
 mod sources;
 pub mod static_index;

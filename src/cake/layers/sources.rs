@@ -86,35 +86,45 @@ impl<'a> Sources<'a> {
         }
         let vendored = self.vendored(name)?;
         let updates = self.request.update.takes(name);
-        let pinned = self.lock.layer(name).filter(|_| !updates);
+        let locked = self.lock.layer(name);
+        let pinned = locked.filter(|_| !updates);
         if let Some((dir, tree)) = &vendored {
-            let same = |locked: &&Locked| locked.sha256 == tree.digest();
-            let source = match pinned {
-                _ if updates => None,
+            let is_same = |locked: &Locked| locked.sha256 == tree.digest();
+            let source = match locked {
                 None => Some(unvouched(name, tree)),
-                // The project does not name that place any more, and has no copy from elsewhere.
-                Some(locked) if matches!(locked.source, Source::Path(_) | Source::Git(_)) => None,
-                Some(locked) if same(&locked) || self.request.locked => Some(locked.source.clone()),
-                Some(locked) => {
-                    let message =
-                        "is not what cake.lock has; taken anew, if it is to be had elsewhere";
-                    self.ui
-                        .warn(&Problem::new(message).in_file(dir).at_key(&locked.name));
-                    None
-                }
+                // The copy is the only one that anybody vouches for; what has the same name elsewhere is
+                // another layer.
+                Some(locked) => match &locked.source {
+                    Source::Vendored => Some(Source::Vendored),
+                    Source::CakePath => Some(match is_same(locked) || self.request.locked {
+                        true => Source::CakePath,
+                        false => Source::Vendored,
+                    }),
+                    // The project does not name that place any more, and has no copy from elsewhere.
+                    Source::Path(_) | Source::Git(_) => None,
+                    _ if updates => None,
+                    source if is_same(locked) || self.request.locked => Some(source.clone()),
+                    _ => {
+                        let message = "is not what cake.lock has; taken anew, if it is to be had \
+                                       elsewhere";
+                        let problem = Problem::new(message).in_file(dir);
+                        self.ui.warn(&problem.at_key(&locked.name));
+                        None
+                    }
+                },
             };
             if let Some(source) = source {
                 return self.found(dir, tree.clone(), source, name).map(Some);
             }
         }
+        if let Some(Source::Index(pin)) = pinned.map(|locked| &locked.source) {
+            return self.pinned(name, pin).map(Some);
+        }
         if let Some(tree) = local::embedded(name) {
             let place = PathBuf::from(format!("cake's own layer {name}"));
             return self.found(&place, tree, Source::Embedded, name).map(Some);
         }
-        let indexed = match pinned.map(|locked| &locked.source) {
-            Some(Source::Index(pin)) => Some(self.pinned(name, pin)?),
-            _ => self.indexed(name)?,
-        };
+        let indexed = self.indexed(name)?;
         match (indexed, vendored) {
             (Some(found), _) => Ok(Some(found)),
             (None, Some((dir, tree))) => self.found(&dir, tree, Source::Vendored, name).map(Some),

@@ -2,7 +2,7 @@
 //! built. It runs nothing and renders nothing; that is for [`super::trial`].
 //!
 //! `layer` looks at a directory with `layer.yaml`, `project` at what stands beside a Dockerfile;
-//! `schemas`, `rules`, `program` and `example` at the kinds of files in a layer. `enough` tells a
+//! `schemas`, `rules`, `program`, `example` and `variables` at the kinds of files in a layer. `enough` tells a
 //! trial beforehand what its data lacks.
 
 mod enough;
@@ -13,6 +13,7 @@ mod project;
 mod rules;
 mod schemas;
 mod source;
+mod variables;
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,7 @@ use self::source::Source;
 
 pub use self::enough::lacking;
 pub(crate) use self::example::{DATA, EXPECTED};
+pub(crate) use self::variables::read as variables;
 
 /// The name of a contract file.
 const CONTRACT: &str = "asyncy.yml";
