@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod git;
 pub mod index;
 pub mod local;
+pub mod place;
 mod scratch;
 pub mod search;
 mod sources;

@@ -100,6 +100,15 @@ pub fn search(
         is_new
     });
     hits.sort_by(|one, other| one.name.cmp(&other.name));
+    // Somebody's repository may need a login, which is for nobody else.
+    for value in hits.iter_mut().flat_map(|hit| hit.fields.values_mut()) {
+        if let Value::String(text) = value {
+            *text = match repo::transport(text) {
+                Ok(_) => repo::shown(text),
+                Err(_) => repo::cleaned(text),
+            };
+        }
+    }
     Ok(match format {
         Format::Text => table(&hits),
         Format::Json => format!("{:#}\n", list(hits)),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::git::{Git, Repo};
 use super::index::Index;
 use super::local::{self, CakePath};
+use super::place;
 use super::tree::Tree;
 use super::web::Trust;
 use super::{Layer, Request};
@@ -147,10 +148,7 @@ impl<'a> Sources<'a> {
             Origin::Path(path) => {
                 let dir = self.request.base.join(path);
                 let tree = Tree::read(&dir)?;
-                let path = Path::new(path);
-                // A lock is for all machines.
-                let path = path.strip_prefix(&self.request.base).unwrap_or(path);
-                let source = Source::Path(path.to_string_lossy().into_owned());
+                let source = Source::Path(self.portable(path, name));
                 self.found(&dir, tree, source, name)
             }
             Origin::Git { url, rev, repopath } => {
@@ -193,6 +191,24 @@ impl<'a> Sources<'a> {
                 };
                 let sha256 = held.map(|(_, sha256)| sha256.as_str());
                 self.pulled(name, &repo, Source::Git(pin), sha256)
+            }
+        }
+    }
+
+    /// A path as the lock has it, which is for all machines.
+    fn portable(&self, path: &str, name: &str) -> String {
+        if !Path::new(path).is_absolute() {
+            return path.to_owned();
+        }
+        match place::below(&self.request.base, Path::new(path)) {
+            Some(below) => below.to_string_lossy().into_owned(),
+            None => {
+                let message = format!(
+                    "layer `{name}` comes from the absolute path {path}, which cake.lock then says of \
+                     all machines; a path relative to the project is the same for all"
+                );
+                self.ui.warn(&Problem::new(message));
+                path.to_owned()
             }
         }
     }

@@ -30,3 +30,105 @@ fn nothing_outside_of_the_project_is_written_or_removed() {
         assert_eq!(there, "theirs", "{file}");
     }
 }
+
+#[test]
+fn the_lock_is_the_same_wherever_it_is_made() {
+    let cake = Cake::new();
+    cake.write("pj/layers/app/layer.yaml", "layer: {name: app}\n");
+    cake.write("shared/layer.yaml", "layer: {name: shared}\n");
+    let lock = |words: &[&str]| {
+        let words = ["lock", "--context", "pj"].iter().chain(words);
+        cake.run(words).assert_code(0);
+        cake.read("pj/cake.lock")
+    };
+    let first = lock(&["--layer", "app=pj/layers/app", "--layer", "./shared"]);
+    assert!(first.contains("path: layers/app\n"), "{first}");
+    let whole = format!("app={}", cake.at("pj/layers/app").display());
+    assert_eq!(lock(&["--layer", &whole, "--layer", "./shared"]), first);
+    assert!(first.contains("path: \"../shared\"\n"), "{first}");
+    cake.write(
+        "pj/cake.conf",
+        "cake: {layers: [{name: app, path: layers/app}]}\n",
+    );
+    lock(&[
+        "--layer",
+        "./pj/layers/./app",
+        "--locked",
+        "--layer",
+        "./shared",
+    ]);
+    let outside = format!("shared={}", cake.at("shared").display());
+    let told = cake.run(["lock", "--context", "pj", "--layer", &outside]);
+    told.assert_code(0)
+        .assert_stderr_has("comes from the absolute path");
+}
+
+#[test]
+#[ignore = "needs git"]
+fn a_repository_of_the_command_line_is_where_it_is_typed() {
+    let cake = Cake::new();
+    cake.write("pj/cake.conf", "cake: {layers: []}\n");
+    cake.write("r/layers/app/layer.yaml", "layer: {name: app}\n");
+    let at = cake.at("r");
+    for words in [
+        &["init", "-q"][..],
+        &["add", "."],
+        &[
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x",
+            "commit",
+            "-qm",
+            "x",
+        ],
+    ] {
+        let git = std::process::Command::new("git")
+            .arg("-C")
+            .arg(&at)
+            .args(words)
+            .status();
+        assert!(git.unwrap().success());
+    }
+    let word = "app=git+./r#layers/app/";
+    for more in [None, Some("--locked")] {
+        let words = ["lock", "--context", "pj", "--layer", word]
+            .into_iter()
+            .chain(more);
+        cake.run(words).assert_code(0);
+        let lock = cake.read("pj/cake.lock");
+        assert!(
+            lock.contains("url: \"../r\"\n") && lock.contains("subpath: layers/app\n"),
+            "{lock}"
+        );
+    }
+}
+
+#[test]
+fn no_login_is_shown() {
+    let cake = Cake::new();
+    let entry = r#"[{"name": "web", "repo": "https://u:SECRET@h/a"}]"#;
+    cake.write("index.json", entry);
+    for format in ["text", "json", "yaml"] {
+        let found = cake.run([
+            "search",
+            "web",
+            "-f",
+            format,
+            "--layer-endpoint",
+            "index.json",
+        ]);
+        found.assert_code(0);
+        let text = &found.stdout;
+        assert!(text.contains("web") && !text.contains("SECRET"), "{text}");
+    }
+    cake.run([
+        "search",
+        "x",
+        "--layer-endpoint",
+        "https://user:SEC/RET@localhost:1",
+    ])
+    .assert_code(1)
+    .assert_stderr_lacks("SEC")
+    .assert_stderr_lacks("RET");
+}
