@@ -144,6 +144,17 @@ pub fn own_directory(dir: &Path) -> Result<(), Problem> {
     Err(Problem::new(message).in_file(dir))
 }
 
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// It is there still.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Sets the permissions of a file.
 ///
 /// # Errors

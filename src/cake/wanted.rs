@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::failure::Failure;
+use super::files;
 use crate::contract::layer::check_name;
 use crate::contract::layer::conf::{Origin, Wanted, is_rev};
 use crate::contract::layer::{file, repo};
@@ -114,7 +115,7 @@ fn one(word: &str) -> Result<Wanted, Vec<Problem>> {
 /// The name that the layer in a directory gives itself.
 fn named_by(directory: &Path) -> Result<String, Vec<Problem>> {
     let path = directory.join(file::NAME);
-    let bytes = std::fs::read(&path).map_err(|error| {
+    let bytes = files::read_small(&path).map_err(|error| {
         let message = format!("cannot be read: {error}; expected the directory of a layer");
         vec![Problem::new(message).in_file(&path)]
     })?;

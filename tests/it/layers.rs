@@ -350,6 +350,38 @@ fn c2_c16_c30_layers_are_fetched_with_what_they_need_and_installed_in_order() {
 }
 
 #[test]
+fn an_install_that_failed_or_was_not_run_is_still_due() {
+    let project = Project::new();
+    project.layer("web", "");
+    project.write(
+        "../path/web/install",
+        "#!/bin/sh\n[ -e ../allowed ] || exit 3\necho x >>../log\n",
+    );
+    run_bit(&project.at("../path/web/install"));
+    let fetch = |install| project.fetch(&["web"], false, install);
+    for _ in 0..2 {
+        assert!(told(fetch(Install::Always)).1[0].contains("exit status: 3"));
+    }
+    fetch(Install::Never).unwrap();
+    project.write("to/allowed", "");
+    for _ in 0..2 {
+        fetch(Install::Always).unwrap();
+    }
+    let log = || fs::read_to_string(project.at("to/log")).unwrap();
+    assert_eq!(log(), "x\n");
+    fs::remove_dir_all(project.at("to/web")).unwrap();
+    fetch(Install::Never).unwrap();
+    fetch(Install::Always).unwrap();
+    assert_eq!(log(), "x\nx\n");
+    let mut names: Vec<_> = fs::read_dir(project.at("to"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["allowed", "log", "web"]);
+}
+
+#[test]
 fn nothing_leads_out_of_a_layer_on_disk() {
     let project = Project::of("cake: {layers: [web]}");
     project.layer("web", "");

@@ -290,7 +290,10 @@ impl<'a> Sources<'a> {
         let _step = self
             .ui
             .step("Asking", &format!("{} for {name}", repo::shown(endpoint)));
-        index.layer(name)
+        let found = index.layer(name);
+        let odd = index.take_warnings();
+        odd.iter().for_each(|problem| self.ui.warn(problem));
+        found
     }
 
     /// The files of a pinned layer, which have to be what somebody vouches for. A vendored copy that

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::layer::World;
 use super::source::Source;
 use super::{Findings, program};
+use crate::cake::files;
 use crate::contract::problem::Problem;
 use crate::contract::render::{self, Output, STAGED};
 use crate::contract::rule::{self, Action, Op, Rule};
@@ -166,9 +167,8 @@ fn output(
         // It is in the image, or in another layer there.
         return;
     }
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
-    };
+    let read =
+        |path: &Path| files::read_text(path).map_err(|error| format!("cannot be read: {error}"));
     match output.compile(&rule.file, &read) {
         Ok(template) => {
             let heads: Vec<&str> = rule.when.iter().map(|name| tree::head(name)).collect();

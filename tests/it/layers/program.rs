@@ -132,3 +132,39 @@ fn no_login_is_shown() {
     .assert_stderr_lacks("SEC")
     .assert_stderr_lacks("RET");
 }
+
+#[test]
+fn no_file_of_others_keeps_cake_waiting_or_steers_the_terminal() {
+    use nix::sys::stat::Mode;
+    let pipe = |cake: &Cake, path: &str| {
+        nix::unistd::mkfifo(&cake.at(path), Mode::from_bits_truncate(0o644)).unwrap();
+    };
+    for (name, code) in [("cake.conf", 78), ("cake.lock", 78), ("asyncy.yml", 78)] {
+        let cake = Cake::new();
+        pipe(&cake, name);
+        let told = cake.run(["lock", "--layer", "mysql"]);
+        told.assert_code(code)
+            .assert_stderr_has("it is no regular file");
+    }
+    let cake = Cake::new();
+    cake.write("x", "");
+    std::fs::create_dir(cake.at("app")).unwrap();
+    pipe(&cake, "app/layer.yaml");
+    cake.run(["lock", "--layer", "./app"]).assert_code(64);
+    cake.run(["lint", "app"]).assert_code(78);
+    cake.run(["search", "x", "--layer-endpoint", "app/layer.yaml"])
+        .assert_code(1);
+
+    let cake = Cake::new();
+    cake.write("app/layer.yaml", "layer: {name: app, \"\\e[2Jkey\": 1}\n");
+    pipe(&cake, "app/\u{1b}[31mx");
+    let told = cake.run(["lock", "--layer", "./app"]);
+    told.assert_code(78)
+        .assert_stderr_lacks("\u{1b}")
+        .assert_stderr_has("\\u{1b}[31mx");
+    std::fs::remove_file(cake.at("app/\u{1b}[31mx")).unwrap();
+    let told = cake.run(["lock", "--layer", "./app"]);
+    told.assert_code(0)
+        .assert_stderr_lacks("\u{1b}")
+        .assert_stderr_has("\\u{1b}[2Jkey");
+}
