@@ -57,7 +57,15 @@ fn refused(request: &Request<'_>) -> String {
 #[test]
 fn a_new_layer_passes_at_once() {
     let dir = Sandbox::new();
-    for (name, handler) in [("app", false), ("my-app", false), ("run", true)] {
+    for (name, handler) in [
+        ("app", false),
+        ("my-app", false),
+        ("run", true),
+        ("not", false),
+        ("null", true),
+        ("1e3", false),
+        ("data", false),
+    ] {
         let dir = dir.dir();
         new_layer::write(&new_layer::Request { name, dir, handler }).unwrap();
         let layer = dir.join(name);

@@ -15,6 +15,7 @@ mod schemas;
 mod source;
 mod variables;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cake::needs::Find;
@@ -94,8 +95,19 @@ fn directory(dir: &Path, find: Find<'_>, findings: &mut Findings) {
         );
         findings.problem(Problem::new(message).in_file(dir));
     }
-    for layer in layers {
-        layer::lint(&layer, find, findings);
+    // One finds the others by their names.
+    let siblings = layers
+        .iter()
+        .filter_map(|dir| Some((layer::name(dir)?, dir)));
+    let siblings: BTreeMap<String, &PathBuf> = siblings.collect();
+    let both = |name: &str| {
+        siblings
+            .get(name)
+            .map(|dir| (*dir).clone())
+            .or_else(|| find(name))
+    };
+    for layer in &layers {
+        layer::lint(layer, &both, findings);
     }
 }
 
@@ -105,7 +117,9 @@ fn single(path: &Path, find: Find<'_>, findings: &mut Findings) {
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match path.extension().and_then(|extension| extension.to_str()) {
-        _ if name == file::NAME => layer::file(&source, findings),
+        _ if name == file::NAME => {
+            layer::file(&source, findings);
+        }
         _ if name == conf::NAME => {
             project::conf(&source, findings);
         }
