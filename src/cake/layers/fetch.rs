@@ -1,6 +1,7 @@
 //! `cake layer`: layers and all they need into a directory, and their `install` programs run where that
 //! builds an image and not somebody's machine.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -153,9 +154,14 @@ fn install(layer: &Layer, dir: &Path, ui: &Ui) -> Result<(), Failure> {
 
 /// Whether this runs inside a container, which for cake means that an image is built: Docker and
 /// Podman leave a file in one, systemd's convention is a variable, BuildKit has a host name of its own,
-/// and process 1 is nobody's machine.
+/// and process 1 is nobody's machine. Not so at a terminal: somebody may work inside a container, and no
+/// build has one.
 #[must_use]
 pub fn is_image_build() -> bool {
+    !std::io::stdin().is_terminal() && is_container()
+}
+
+fn is_container() -> bool {
     let marks = ["/.dockerenv", "/run/.containerenv"];
     marks.iter().any(|mark| Path::new(mark).exists())
         || std::env::var_os("container").is_some_and(|value| !value.is_empty())

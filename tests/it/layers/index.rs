@@ -460,3 +460,24 @@ fn an_index_runs_nothing_of_a_repository_and_lists_what_consumers_get() {
     repo.git(&["config", "core.autocrlf", "true"]);
     assert_eq!(listed().get("commit"), None);
 }
+
+/// Servers of pages answer with one, and 200, for whatever they do not have.
+#[test]
+fn a_page_in_place_of_the_api_is_no_answer_where_there_is_a_file() {
+    let pki = Pki::new();
+    let list = json!([{"name": "web", "repo": "/etc"}, {"name": 5}]).to_string();
+    let web = Web::start(Some(&pki), move |asked| match asked.path() {
+        "/index.json" => Answer::ok(list.clone()),
+        _ => Answer::ok("<html>"),
+    });
+    let mut project = asking(&web, &pki);
+    project.request.endpoint = Some(format!("{}/?token=x", web.url()));
+    let (_, problems) = told(project.resolve());
+    assert!(problems[0].contains("is on this machine"), "{problems:?}");
+    assert!(
+        web.asked().iter().all(|asked| asked.contains("?token=x")),
+        "{:?}",
+        web.asked()
+    );
+    assert_eq!(listed(&searched(&project, &["web"]).unwrap()), ["web"]);
+}
