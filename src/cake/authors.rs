@@ -11,7 +11,7 @@ use super::failure::{FAILED, Failure};
 use super::layers::tree::Tree;
 use super::library::Library;
 use super::project::variable;
-use super::ui::Ui;
+use super::ui::{Ui, printable};
 use super::{lint, needs, new_layer, trial};
 use crate::contract::exit;
 use crate::contract::problem::Problem;
@@ -123,7 +123,8 @@ pub(super) fn test(args: &TestArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
                 if json {
                     reports.push(json!({"layer": named, "good": trial.is_good()}));
                 } else {
-                    ui.result(format!("{}:\n{}", named.display(), trial.text()));
+                    let text = format!("{}:\n{}", named.display(), trial.text());
+                    ui.result(&*printable(&text));
                 }
                 if !trial.is_good() {
                     let message = "what comes out is not what is expected; mend the layer, or take it as expected with --update";

@@ -9,6 +9,7 @@ use super::builder::{Builder, Kind};
 use super::child::End;
 use super::cli::BaseArgs;
 use super::failure::Failure;
+use super::files;
 use super::ui::Ui;
 use crate::contract::dockerfile::{Bases, ImageConfig};
 use crate::contract::problem::Problem;
@@ -127,7 +128,7 @@ impl Bases for Known<'_> {
 }
 
 fn read(path: &Path) -> Result<ImageConfig, Problem> {
-    let bytes = std::fs::read(path)
+    let bytes = files::read_small(path)
         .map_err(|error| Problem::new(format!("cannot be read: {error}")).in_file(path))?;
     ImageConfig::parse(path, &bytes)
 }

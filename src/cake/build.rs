@@ -205,7 +205,7 @@ fn dockerfile(args: &BuildArgs, root: &Path) -> Result<PathBuf, Failure> {
 
 /// The bytes of a Dockerfile, or of another file that the user has named.
 fn read_dockerfile(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| {
+    files::read_small(path).map_err(|error| {
         let message = match error.kind() {
             std::io::ErrorKind::NotFound => {
                 "does not exist; name the Dockerfile with -d".to_owned()

@@ -217,6 +217,7 @@ impl Ingredients {
     /// What is there cannot be read.
     pub(super) fn pending(&self, root: &Path, baked: &Baked) -> Result<Pending, Failure> {
         let dir = root.join(VENDOR);
+        files::own_directory(&dir).map_err(Failure::failed)?;
         let mut wanted = vec![
             (dir.join("manifest.json"), self.manifest(baked), 0o644),
             (
@@ -235,18 +236,22 @@ impl Ingredients {
         let mut stale: Vec<PathBuf> = ["disco", "asyncy.yml", "disco.conf"]
             .map(|name| dir.join(name))
             .into();
-        stale.retain(|path| !is_wanted(path) && path.is_file());
+        stale.retain(|path| !is_wanted(path) && (path.is_file() || path.is_symlink()));
         // A disco that is not looked for now is not stale.
         if self.disco.is_none() && self.from_image.is_none() {
             stale.retain(|path| !path.ends_with("disco"));
         }
         let mut files = Vec::new();
         for (path, bytes, mode) in wanted {
-            let there = files::read_if_there(&path).map_err(|error| {
-                let message = format!("cannot be read: {error}");
-                Failure::failed(Problem::new(message).in_file(&path))
-            })?;
-            if there.as_deref() != Some(&bytes) || !files::has_mode(&path, mode) {
+            // A link in there leads elsewhere, and makes way.
+            let is_link = path.is_symlink() && path.starts_with(&dir);
+            let is_right = !is_link
+                && files::has_mode(&path, mode)
+                && files::holds(&path, &bytes).map_err(|error| {
+                    let message = format!("cannot be read: {error}");
+                    Failure::failed(Problem::new(message).in_file(&path))
+                })?;
+            if !is_right {
                 files.push((path, bytes, mode));
             }
         }
@@ -270,10 +275,16 @@ impl Ingredients {
             let message = format!("cannot be written: {error}");
             Failure::failed(Problem::new(message).in_file(path))
         };
+        let dir = root.join(VENDOR);
+        files::own_directory(&dir).map_err(Failure::failed)?;
         for (path, bytes, mode) in &pending.files {
-            files::write(path, bytes, *mode)
-                .and_then(|_| files::set_mode(path, *mode))
-                .map_err(|error| failed(path, &error))?;
+            let written = match path.starts_with(&dir) {
+                true => files::place(path, bytes, *mode),
+                false => {
+                    files::write(path, bytes, *mode).and_then(|_| files::set_mode(path, *mode))
+                }
+            };
+            written.map_err(|error| failed(path, &error))?;
         }
         for path in &pending.stale {
             std::fs::remove_file(path).map_err(|error| failed(path, &error))?;

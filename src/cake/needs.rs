@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cake::files;
 use crate::contract::layer::file;
 
 /// Where the layer of a name lies; `None` if that is not known.
@@ -42,7 +43,7 @@ pub fn of(dir: &Path, find: Find<'_>) -> Needs {
 /// The names that a layer's file gives; its own is seen.
 fn names(dir: &Path, seen: &mut Vec<String>) -> Vec<String> {
     let file = dir.join(file::NAME);
-    let read = std::fs::read(&file).ok();
+    let read = files::read_small(&file).ok();
     match read.map(|bytes| file::parse(&file, &bytes)) {
         Some(Ok(read)) => {
             seen.push(read.value.name);

@@ -17,7 +17,7 @@ const DATA: &str = "@DATA@";
 
 const LAYER: &str = "\
 layer:
-  name: @NAME@
+  name: \"@NAME@\"
   summary: What @NAME@ is configured with
   version: 0.1.0
   author: Your name
@@ -27,7 +27,7 @@ layer:
 
 const SCHEMA: &str = "\
 # When is the data of `@NAME@` enough? Its rule waits until it fits this.
-name: @NAME@
+name: \"@NAME@\"
 $schema: https://json-schema.org/draft/2020-12/schema
 type: object
 required: [host]
@@ -47,7 +47,7 @@ const RENDER: &str = "\
 # Once `@NAME@` is valid the file is rendered: as a whole, or not at all.
 format: 2
 rules:
-  - when: @NAME@
+  - when: \"@NAME@\"
     render:
       template: @NAME@.conf.j2
       to: /etc/@NAME@/@NAME@.conf
@@ -68,7 +68,7 @@ const RUN: &str = "\
 # Once `@NAME@` is valid the handler gets its data on stdin: {\"@NAME@\": {\"host\": …}}.
 format: 2
 rules:
-  - when: @NAME@
+  - when: \"@NAME@\"
     do: configure-@NAME@
     timeout: 30s
 ";
@@ -108,7 +108,7 @@ cake lint .
 
 const EXAMPLE: &str = "\
 # What `cake test` tries the layer with. Everybody can read it: no real secrets.
-@NAME@:
+\"@NAME@\":
   host: server.example.com
 ";
 
@@ -181,11 +181,11 @@ fn files(name: &str, handler: bool) -> Vec<File> {
         true => format!("etc/{name}/{name}.json"),
         false => format!("etc/{name}/{name}.conf"),
     };
-    // A name such as `my-app` is no name in a template.
-    let is_plain = !name.contains('-') && !name.starts_with(|c: char| c.is_ascii_digit());
-    let data = match is_plain {
-        true => name.to_owned(),
-        false => format!("data[\"{name}\"]"),
+    // Texts quote the name, and take `data["my-app"]`: not every name is one in YAML or in a template.
+    let data = match name {
+        // An interface of this name hides that of all data.
+        "data" => name.to_owned(),
+        _ => format!("data[\"{name}\"]"),
     };
     let filled = |text: &str| {
         let text = text.replace(NAME, name).replace(DATA, &data);
@@ -238,6 +238,13 @@ mod tests {
             ("0x", false),
             ("run_it", true),
             ("on", false),
+            ("not", false),
+            ("none", false),
+            ("null", true),
+            ("true", false),
+            ("123", false),
+            ("1e3", true),
+            ("0x10", false),
         ] {
             new(name, dir.path(), handler).unwrap();
             let found = lint::lint(&[dir.path().join(name)], &|_| None, true);

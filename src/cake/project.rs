@@ -135,14 +135,16 @@ impl Project {
             _ => PathBuf::from("."),
         };
         let mut extra = wanted::all("--layer", &source.layers)?;
-        // What the command line says is relative to where it is said.
+        // What the command line says is relative to where it is said, and the rest to `cake.conf`.
         if base != Path::new(".") {
             for wanted in &mut extra {
-                if let Some(Origin::Path(path)) = &mut wanted.origin
-                    && let Ok(whole) = std::path::absolute(&path)
-                {
-                    *path = whole.to_string_lossy().into_owned();
-                }
+                let path = match &mut wanted.origin {
+                    Some(Origin::Path(path)) => path,
+                    Some(Origin::Git { url, .. }) if conf::is_relative(url) => url,
+                    _ => continue,
+                };
+                let seen = layers::place::seen_from(&base, Path::new(path));
+                *path = seen.to_string_lossy().into_owned();
             }
         }
         let mut request = request(&self.root, &source.net);

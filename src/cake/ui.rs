@@ -1,6 +1,7 @@
 //! What cake says: while it works on stderr, as a spinner on a terminal, plain lines elsewhere, a JSON
 //! object a line where a program reads; results on stdout.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
@@ -34,6 +35,28 @@ pub enum Level {
     Info,
     /// Which places were searched and which programs run, too.
     Debug,
+}
+
+/// A text of others as it may be shown on a terminal: what would steer that, or turn the order of letters
+/// around, is shown as `\u{…}`. Line breaks and tabs stay.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| match c {
+        '\n' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    };
+    if !text.chars().any(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match steers(c) {
+            true => shown.extend(c.escape_unicode()),
+            false => shown.push(c),
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// The voice of one run of cake.
@@ -87,7 +110,7 @@ impl Ui {
                         .unwrap_or_else(|_| ProgressStyle::default_spinner()),
                 );
                 bar.set_prefix(verb.to_owned());
-                bar.set_message(what.to_owned());
+                bar.set_message(printable(what).into_owned());
                 bar.enable_steady_tick(Duration::from_millis(100));
                 Step { bar: Some(bar) }
             }
@@ -183,7 +206,7 @@ impl Ui {
 
     fn line(&self, text: &str) {
         // Whoever closed stderr does not want to hear.
-        let _ = writeln!(self.err.borrow_mut(), "{text}");
+        let _ = writeln!(self.err.borrow_mut(), "{}", printable(text));
     }
 }
 
@@ -196,7 +219,7 @@ impl Step {
     /// What it is at now.
     pub fn update(&self, what: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(what.to_owned());
+            bar.set_message(printable(what).into_owned());
         }
     }
 }
@@ -206,5 +229,19 @@ impl Drop for Step {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_others_steers_a_terminal() {
+        assert_eq!(
+            printable("\u{1b}[2Jkey\r\u{202e}x\u{9b}"),
+            "\\u{1b}[2Jkey\\u{d}\\u{202e}x\\u{9b}"
+        );
+        assert!(matches!(printable("a\n\tb é…"), Cow::Borrowed(_)));
     }
 }

@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use super::failure::Failure;
+use super::files;
 use crate::contract::layer::check_name;
-use crate::contract::layer::conf::{Origin, Wanted};
-use crate::contract::layer::file;
+use crate::contract::layer::conf::{Origin, Wanted, is_rev};
+use crate::contract::layer::{file, repo};
 use crate::contract::problem::Problem;
 
 /// Reads all of them. A path is looked into for the name of its layer.
@@ -57,20 +58,45 @@ fn one(word: &str) -> Result<Wanted, Vec<Problem>> {
         let last = last.trim_end_matches('/').rsplit(['/', ':']).next();
         let stem = last.unwrap_or_default().trim_end_matches(".git");
         let name = name.unwrap_or_else(|| stem.to_owned());
-        check_name(&name).map_err(|_| {
-            vec![Problem::new(format!(
-                "{word:?} does not tell the name of the layer; write NAME={word}"
-            ))]
-        })?;
+        // All of it: what looks like a directory may be the end of a password.
+        let shown = repo::shown(place);
+        let refuse = |message: String| Problem::new(format!("git+{shown}: {message}"));
+        let mut problems = Vec::new();
+        if let Err(message) = repo::transport(url) {
+            problems.push(refuse(message));
+        }
+        if check_name(&name).is_err() {
+            let message = "does not tell the name of the layer; write NAME=git+…";
+            problems.push(refuse(message.to_owned()));
+        }
+        if rev.as_deref().is_some_and(|rev| !is_rev(rev)) {
+            let message = "names after `@` no branch, tag or commit (40 hex digits)";
+            problems.push(refuse(message.to_owned()));
+        }
+        let within = repopath.as_deref().map(repo::subpath).transpose();
+        let repopath = within.unwrap_or_else(|message| {
+            problems.push(refuse(message));
+            None
+        });
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         let origin = Origin::Git {
             url: url.to_owned(),
             rev,
-            repopath,
+            repopath: repopath.flatten(),
         };
         return Ok(Wanted {
             name,
             origin: Some(origin),
         });
+    }
+    if place.contains("://") {
+        let message = format!(
+            "{} is the URL of no layer; write git+URL for a repository",
+            repo::shown(place)
+        );
+        return Err(vec![Problem::new(message)]);
     }
     if name.is_none() && !place.contains('/') && !place.starts_with('.') {
         check_name(place).map_err(|message| vec![Problem::new(message)])?;
@@ -89,7 +115,7 @@ fn one(word: &str) -> Result<Wanted, Vec<Problem>> {
 /// The name that the layer in a directory gives itself.
 fn named_by(directory: &Path) -> Result<String, Vec<Problem>> {
     let path = directory.join(file::NAME);
-    let bytes = std::fs::read(&path).map_err(|error| {
+    let bytes = files::read_small(&path).map_err(|error| {
         let message = format!("cannot be read: {error}; expected the directory of a layer");
         vec![Problem::new(message).in_file(&path)]
     })?;
@@ -136,6 +162,46 @@ mod tests {
         );
         let app = one("app=../x").unwrap();
         assert_eq!(app.origin, Some(Origin::Path("../x".to_owned())));
+    }
+
+    #[test]
+    fn what_git_is_told_is_checked_as_in_cake_conf() {
+        let app = one("app=git+file:///r#./layers//app/").unwrap();
+        let top = one("app=git+file:///r#").unwrap();
+        let repopath = |wanted: Wanted| match wanted.origin {
+            Some(Origin::Git { repopath, .. }) => repopath,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(repopath(app).as_deref(), Some("layers/app"));
+        assert_eq!(repopath(top), None);
+        for bad in [
+            "app=git+file:///r#../x",
+            "app=git+file:///r@a..b",
+            "app=git+file:///r@",
+            "app=git+ext::sh -c id",
+            "app=git+-x",
+        ] {
+            assert_eq!(one(bad).unwrap_err().len(), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_password_is_told() {
+        for word in [
+            "git+https://user:SECRET@h.x/a.b.git",
+            "app=git+https://user:SEC/RET@h/a",
+            "app=git+https://user:SEC#RET@h/a",
+            "app=git+https://user:SEC?RET@h/a",
+            "app=git+user:SECRET@h:a",
+            "https://user:SECRET@h/a",
+            "app=https://user:SECRET@h/a",
+        ] {
+            for problem in one(word).expect_err(word) {
+                let told = problem.to_string();
+                let is_told = ["SEC", "RET"].iter().any(|part| told.contains(part));
+                assert!(!is_told, "{word}: {told}");
+            }
+        }
     }
 
     #[test]

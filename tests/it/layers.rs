@@ -3,6 +3,7 @@
 
 mod git;
 mod index;
+mod program;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -349,6 +350,38 @@ fn c2_c16_c30_layers_are_fetched_with_what_they_need_and_installed_in_order() {
 }
 
 #[test]
+fn an_install_that_failed_or_was_not_run_is_still_due() {
+    let project = Project::new();
+    project.layer("web", "");
+    project.write(
+        "../path/web/install",
+        "#!/bin/sh\n[ -e ../allowed ] || exit 3\necho x >>../log\n",
+    );
+    run_bit(&project.at("../path/web/install"));
+    let fetch = |install| project.fetch(&["web"], false, install);
+    for _ in 0..2 {
+        assert!(told(fetch(Install::Always)).1[0].contains("exit status: 3"));
+    }
+    fetch(Install::Never).unwrap();
+    project.write("to/allowed", "");
+    for _ in 0..2 {
+        fetch(Install::Always).unwrap();
+    }
+    let log = || fs::read_to_string(project.at("to/log")).unwrap();
+    assert_eq!(log(), "x\n");
+    fs::remove_dir_all(project.at("to/web")).unwrap();
+    fetch(Install::Never).unwrap();
+    fetch(Install::Always).unwrap();
+    assert_eq!(log(), "x\nx\n");
+    let mut names: Vec<_> = fs::read_dir(project.at("to"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["allowed", "log", "web"]);
+}
+
+#[test]
 fn nothing_leads_out_of_a_layer_on_disk() {
     let project = Project::of("cake: {layers: [web]}");
     project.layer("web", "");
@@ -434,4 +467,103 @@ fn a_conf_is_read_from_its_file() {
     project.write("cake.conf", "cake:\n  layers: [mysql]\n");
     let conf = layers::read_conf(&file, &quiet()).unwrap();
     assert_eq!(conf.layers[0].name, "mysql");
+}
+
+/// A layer that somebody has put into `.cake/layers` by hand.
+fn by_hand(project: &Project, name: &str) {
+    for (path, text) in [
+        ("layer.yaml", format!("layer: {{name: {name}}}")),
+        ("mine.rules", "rules: []".to_owned()),
+        ("README.md", "mine".to_owned()),
+        ("example/data.yaml", "{}".to_owned()),
+        ("expected/etc/a", "a".to_owned()),
+        (".git/HEAD", "ref: refs/heads/main".to_owned()),
+    ] {
+        project.write(&format!(".cake/layers/{name}/{path}"), &text);
+    }
+}
+
+#[test]
+fn a_layer_put_there_by_hand_stays_with_all_its_files() {
+    let mut project = Project::of("cake: {layers: [mysql]}");
+    by_hand(&project, "mysql");
+    project.lock();
+    project.write(".cake/layers/mysql/mine.rules", "rules: [] # changed");
+    project.write(".cake/layers/stale/layer.yaml", "layer: {name: stale}");
+    // An index has one of the name as well, and is not asked.
+    project.request.endpoint = Some("/nowhere/index.json".to_owned());
+    for request in [
+        project.request.clone(),
+        Request {
+            update: Update::All,
+            ..project.request.clone()
+        },
+    ] {
+        let resolved = layers::resolve(&request, &quiet()).unwrap();
+        assert_eq!(resolved.layers[0].locked.source, Source::Vendored);
+        assert_eq!(resolved.drift.len(), 1, "{:?}", resolved.drift);
+        assert!(resolved.drift[0].contains("files of layer `mysql` have changed"));
+        vendor(&project.request.project, &resolved.layers).unwrap();
+        assert!(!vendor(&project.request.project, &resolved.layers).unwrap());
+    }
+    let (code, problems) = told(project.locked());
+    assert_eq!((code, problems.len()), (1, 1), "{problems:?}");
+    assert!(!project.at(".cake/layers/stale").exists());
+    for path in [
+        "README.md",
+        "example/data.yaml",
+        "expected/etc/a",
+        ".git/HEAD",
+    ] {
+        assert!(
+            project.at(&format!(".cake/layers/mysql/{path}")).is_file(),
+            "{path}"
+        );
+    }
+    let rules = fs::read_to_string(project.at(".cake/layers/mysql/mine.rules")).unwrap();
+    assert!(rules.contains("changed"));
+}
+
+#[test]
+fn nothing_is_written_through_a_link_in_place_of_cakes_directory() {
+    let project = Project::of("cake: {layers: [mysql]}");
+    project.write("../victim/layers/precious/x", "x");
+    symlink("../victim", project.at(".cake")).unwrap();
+    let resolved = project.resolve().unwrap();
+    let (code, problems) = told(vendor(&project.request.project, &resolved.layers));
+    assert_eq!(code, 1);
+    assert!(problems[0].contains(".cake: is a link"), "{problems:?}");
+    assert!(project.at("../victim/layers/precious/x").exists());
+}
+
+#[test]
+fn a_vendored_copy_of_an_ended_run_is_cleaned_up() {
+    let project = Project::of("cake: {layers: [mysql]}");
+    project.write(".cake/.cake-Ab12Cd/new/mysql/layer.yaml", "");
+    let resolved = project.resolve().unwrap();
+    vendor(&project.request.project, &resolved.layers).unwrap();
+    let names: Vec<_> = fs::read_dir(project.at(".cake"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["layers"]);
+}
+
+#[test]
+fn a_layer_that_is_pinned_from_an_index_gives_way_to_none_that_cake_has() {
+    let mut project = Project::of("cake: {layers: [mysql]}");
+    let lock = format!(
+        "format: 1\nlayers:\n  - name: mysql\n    source: index\n    url: https://example.com/a.git\n    \
+         commit: {}\n    sha256: {}\n",
+        "1".repeat(40),
+        "2".repeat(64)
+    );
+    project.write("cake.lock", &lock);
+    project.request.offline = true;
+    let (code, problems) = told(project.resolve());
+    assert_eq!(code, 1);
+    assert!(problems[0].contains("is not in the cache"), "{problems:?}");
+    project.request.update = Update::All;
+    let taken = project.resolve().unwrap();
+    assert_eq!(taken.layers[0].locked.source, Source::Embedded);
 }

@@ -283,6 +283,44 @@ fn what_cannot_be_written_is_refused() {
             json!({"certificate": "x", "key": "y"}),
             "certificate",
         ),
+        (
+            "kafka",
+            json!({"bootstrap_servers": "a:9092,\nb:9093,\nssl.endpoint.identification.algorithm:0"}),
+            "bootstrap_servers",
+        ),
+        (
+            "postgres",
+            json!({"host": "h1,,h2", "username": "u", "password": "p", "database": "d"}),
+            "host",
+        ),
+        (
+            "http",
+            json!({"upstreams": {"a": {"servers": {"x": "h:99999"}}}}),
+            "upstreams.a.servers.x",
+        ),
+        (
+            "http",
+            json!({"upstreams": {"a": {"servers": {"x": "[::::]:2"}}}}),
+            "upstreams.a.servers.x",
+        ),
+        (
+            "http",
+            json!({"upstreams": {"a": {"servers": {"x": {"address": "h:1", "backup": true}}}}}),
+            "upstreams.a.servers",
+        ),
+        (
+            "http",
+            json!({"upstreams": {"A": {"servers": {"x": "h:1"}}}}),
+            "upstreams",
+        ),
+        ("redis", json!({"host": "cache:6380"}), "host"),
+        ("redis", json!({"host": "h", "database": 1e30}), "database"),
+        ("smtp", json!({"host": "mail:25"}), "host"),
+        (
+            "nginx",
+            json!({"vhosts": {"a": {"root": "/x", "server_name": "*"}}}),
+            "vhosts.a.server_name",
+        ),
     ];
     for (name, data, place) in cases {
         let told = rendered(name, &data).expect_err(&format!("{name} takes {data}"));
@@ -392,4 +430,105 @@ fn upstreams_are_the_same_for_both_proxies() {
     assert_eq!(nginx, expected.map(words));
     let haproxy = &files["/etc/haproxy/conf.d/50-upstreams.cfg"];
     assert!(haproxy.contains("backend b\n    mode http\n    balance source\n    server x x:1 check\n    server y y:2 check backup\n"), "{haproxy}");
+}
+
+#[test]
+fn addresses_of_all_kinds_are_taken() {
+    for address in [
+        "h:1",
+        "h.example:65535",
+        "10.0.0.1:80",
+        "[::]:2",
+        "[::1]:2",
+        "[fe80::1:2]:80",
+        "[2001:db8:1:2:3:4:5:6]:443",
+        "[1::]:9",
+        "[1:2:3::7:8]:60000",
+    ] {
+        let data = json!({"upstreams": {"a": {"servers": {"x": address}}}});
+        assert!(rendered("http", &data).is_ok(), "{address}");
+    }
+    for host in ["::1", "h", "10.0.0.1", "2001:db8::1", "::ffff:10.0.0.1"] {
+        assert!(rendered("redis", &json!({"host": host})).is_ok(), "{host}");
+        assert!(rendered("smtp", &json!({"host": host})).is_ok(), "{host}");
+    }
+    for name in [
+        "_",
+        "a.example",
+        ".a.example",
+        "*.a.example",
+        "a.*",
+        "a b.example *.c",
+    ] {
+        let data = json!({"vhosts": {"a": {"root": "/x", "server_name": name}}});
+        assert!(rendered("nginx", &data).is_ok(), "{name}");
+    }
+}
+
+/// libpq looks each host up by itself, and a socket in its default directory as `localhost`.
+#[test]
+fn the_password_file_has_a_line_for_each_name_that_is_looked_up() {
+    let lines = |host: &str| {
+        let data = json!({"host": host, "username": "*", "password": "p:q", "database": "*"});
+        only("postgres", &data, "/root/.pgpass")
+    };
+    assert!(lines("h").ends_with(".\nh:5432:\\*:\\*:p\\:q\n"));
+    let several = lines("h1,h2");
+    assert!(
+        several.ends_with(".\nh1:5432:\\*:\\*:p\\:q\nh2:5432:\\*:\\*:p\\:q\n"),
+        "{several}"
+    );
+    let socket = lines("/run/postgresql");
+    let hosts: Vec<_> = formats::pgpass(&socket)
+        .into_iter()
+        .map(|line| line[0].clone())
+        .collect();
+    assert_eq!(hosts, ["/run/postgresql", "localhost"]);
+}
+
+/// YAML has `3306.0` for a whole number, which no program does.
+#[test]
+fn whole_numbers_are_written_whole() {
+    let login =
+        json!({"host": "h", "port": 3306.0, "username": "u", "password": "p", "database": "d"});
+    let numbers = regex::Regex::new(r"[0-9]\.0\b").unwrap();
+    let number = |mut data: Value| {
+        data["database"] = json!(2.0);
+        data
+    };
+    for (name, data) in [
+        ("mysql", login.clone()),
+        ("postgres", login.clone()),
+        ("redis", number(login.clone())),
+        ("smtp", json!({"host": "h", "port": 3306.0})),
+        (
+            "nginx",
+            json!({"worker_processes": 2.0, "worker_connections": 9.0, "keepalive_timeout": 3.0,
+                   "vhosts": {"a": {"root": "/x", "listen": 81.0}}}),
+        ),
+        (
+            "http",
+            json!({"upstreams": {"a": {"servers": {"x": {"address": "h:1", "weight": 2.0}}}}}),
+        ),
+    ] {
+        for (path, text) in rendered(name, &data).unwrap() {
+            assert!(!numbers.is_match(&text), "{name} {path}: {text}");
+        }
+    }
+    let smtp = only(
+        "smtp",
+        &json!({"host": "h", "encryption": "tls"}),
+        "/etc/msmtprc",
+    );
+    assert!(smtp.contains("\nport 465\n"), "{smtp}");
+}
+
+#[test]
+fn a_redirect_goes_to_one_slash() {
+    let data = json!({"vhosts": {"a": {"redirect": "https://www.example.com/"}}});
+    let text = only("nginx", &data, "/etc/nginx/nginx.conf");
+    assert!(
+        text.contains("return 301 https://www.example.com$request_uri;"),
+        "{text}"
+    );
 }

@@ -57,7 +57,15 @@ fn refused(request: &Request<'_>) -> String {
 #[test]
 fn a_new_layer_passes_at_once() {
     let dir = Sandbox::new();
-    for (name, handler) in [("app", false), ("my-app", false), ("run", true)] {
+    for (name, handler) in [
+        ("app", false),
+        ("my-app", false),
+        ("run", true),
+        ("not", false),
+        ("null", true),
+        ("1e3", false),
+        ("data", false),
+    ] {
         let dir = dir.dir();
         new_layer::write(&new_layer::Request { name, dir, handler }).unwrap();
         let layer = dir.join(name);
@@ -311,4 +319,32 @@ fn paths_of_the_command_line_are_relative_to_where_it_is_typed() {
     ])
     .assert_code(0)
     .assert_stdout("./app:\n0640 /etc/a: new\n    other\n");
+}
+
+#[test]
+fn a_layer_does_not_say_where_its_trial_writes() {
+    let elsewhere = Sandbox::new();
+    let layer = layer();
+    let set = format!("DISCO_CFG=disco.destdir={}\n", elsewhere.dir().display());
+    layer.write("example/env", &set);
+    assert!(refused(&request(layer.dir())).contains("env:1:1: `DISCO_CFG` says where"));
+    assert!(!elsewhere.path("etc").exists());
+    let found = lint(&[layer.dir().to_owned()], &|_| None, false);
+    assert!(
+        found.problems[0]
+            .to_string()
+            .contains("env:1:1: `DISCO_CFG`"),
+        "{:?}",
+        found.problems
+    );
+}
+
+#[test]
+fn a_layer_lies_under_its_own_name_whatever_its_directory_is_called() {
+    let layer = layer();
+    layer.write(
+        "db.rules",
+        "format: 2\nrules: [{when: db, render: {template: /usr/share/layercake/layers/app/a.j2, to: /etc/a}}]\n",
+    );
+    assert_eq!(tried(&request(layer.dir())).files.len(), 1);
 }

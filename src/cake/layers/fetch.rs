@@ -1,12 +1,14 @@
 //! `cake layer`: layers and all they need into a directory, and their `install` programs run where that
 //! builds an image and not somebody's machine.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::tree::Tree;
 use super::{Layer, Request, resolve, write};
 use crate::cake::failure::Failure;
+use crate::cake::files;
 use crate::cake::ui::Ui;
 use crate::contract::problem::Problem;
 
@@ -39,7 +41,8 @@ pub struct Fetch {
 }
 
 /// Fetches layers and what they need into `dir`, then runs their `install` programs in order. A layer
-/// that is there already, and the same, is left as it is and not installed again. Files that are not for
+/// that is there already, and the same, is left as it is and not installed again, unless its `install` has
+/// failed or was not run. Files that are not for
 /// an image are written as well, but for git's. The request's own layers only say where the named come
 /// from, and its lock at which commit.
 ///
@@ -78,13 +81,16 @@ pub fn fetch(request: &Request, fetch: &Fetch, ui: &Ui) -> Result<(), Failure> {
             ..Failure::failed(Problem::default())
         });
     }
+    let has_install = |layer: &&Layer| layer.tree.get(INSTALL).is_some();
+    let is_due = |layer: &&Layer| {
+        let is_fresh = fresh
+            .iter()
+            .any(|fresh| fresh.locked.name == layer.locked.name);
+        is_fresh || due(&fetch.dir, layer).exists()
+    };
     let with_install: Vec<&Layer> = match fetch.install {
         Install::Never => Vec::new(),
-        _ => fresh
-            .iter()
-            .copied()
-            .filter(|layer| layer.tree.get(INSTALL).is_some())
-            .collect(),
+        _ => layers.iter().filter(has_install).filter(is_due).collect(),
     };
     let may_install = fetch.install != Install::InImage || is_image_build();
     if let Some(first) = with_install.first().filter(|_| !may_install) {
@@ -96,6 +102,13 @@ pub fn fetch(request: &Request, fetch: &Fetch, ui: &Ui) -> Result<(), Failure> {
     }
     for layer in &fresh {
         let target = fetch.dir.join(&layer.locked.name);
+        // Before the layer is there: whenever this ends, the next run knows.
+        let mark = due(&fetch.dir, layer);
+        let marked = match has_install(layer) {
+            true => files::place(&mark, b"", 0o644),
+            false => files::remove(&mark),
+        };
+        marked.map_err(|error| unmarked(&mark, &error))?;
         write::directory(&target, |dir| write::files(dir, layer.tree.files(), None))
             .map_err(Failure::failed)?;
         ui.note("Fetched", &target.display().to_string());
@@ -103,6 +116,15 @@ pub fn fetch(request: &Request, fetch: &Fetch, ui: &Ui) -> Result<(), Failure> {
     with_install
         .iter()
         .try_for_each(|layer| install(layer, &fetch.dir, ui))
+}
+
+/// The file beside a layer that is there while its `install` has not yet done its work.
+fn due(dir: &Path, layer: &Layer) -> PathBuf {
+    dir.join(format!(".{}.install-due", layer.locked.name))
+}
+
+fn unmarked(mark: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(Problem::new(format!("cannot be written: {error}")).in_file(mark))
 }
 
 fn install(layer: &Layer, dir: &Path, ui: &Ui) -> Result<(), Failure> {
@@ -123,17 +145,23 @@ fn install(layer: &Layer, dir: &Path, ui: &Ui) -> Result<(), Failure> {
         .current_dir(&home)
         .status()
         .map_err(|error| failed(format!("cannot be run: {error}")))?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(failed(format!("failed: {status}"))),
+    if !status.success() {
+        return Err(failed(format!("failed: {status}")));
     }
+    let mark = due(dir, layer);
+    files::remove(&mark).map_err(|error| unmarked(&mark, &error))
 }
 
 /// Whether this runs inside a container, which for cake means that an image is built: Docker and
 /// Podman leave a file in one, systemd's convention is a variable, BuildKit has a host name of its own,
-/// and process 1 is nobody's machine.
+/// and process 1 is nobody's machine. Not so at a terminal: somebody may work inside a container, and no
+/// build has one.
 #[must_use]
 pub fn is_image_build() -> bool {
+    !std::io::stdin().is_terminal() && is_container()
+}
+
+fn is_container() -> bool {
     let marks = ["/.dockerenv", "/run/.containerenv"];
     marks.iter().any(|mark| Path::new(mark).exists())
         || std::env::var_os("container").is_some_and(|value| !value.is_empty())

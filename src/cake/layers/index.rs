@@ -1,9 +1,7 @@
 //! Asks an index: the original's server (`api/v2/layers/…`), or files that any web server hands out,
 //! which may as well lie on this machine. What it answers is checked, not trusted.
 
-use std::cell::OnceCell;
-use std::fs;
-use std::io::Read as _;
+use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +10,7 @@ use serde_json::Value;
 
 use super::entry::Entry;
 use super::web::{Trust, Web};
+use crate::cake::files;
 use crate::contract::layer::repo;
 use crate::contract::problem::Problem;
 
@@ -26,10 +25,12 @@ pub struct Index {
     place: Place,
     /// The whole list, once it was asked for; nothing if there is none.
     listed: OnceCell<Option<Vec<Entry>>>,
+    /// What was odd, and not yet told.
+    odd: RefCell<Vec<Problem>>,
 }
 
 enum Place {
-    /// A base URL without a slash at its end; the API, or a directory with an `index.json`.
+    /// A base URL; the API, or a directory with an `index.json`.
     Server(Web, String),
     /// The URL of an `index.json`.
     File(Web, String),
@@ -57,7 +58,7 @@ impl Index {
                 let path = rest.split(['?', '#']).next().unwrap_or_default();
                 match path.ends_with(".json") {
                     true => Place::File(web, endpoint.to_owned()),
-                    false => Place::Server(web, endpoint.trim_end_matches('/').to_owned()),
+                    false => Place::Server(web, endpoint.to_owned()),
                 }
             }
             Some((scheme, _)) => {
@@ -70,6 +71,7 @@ impl Index {
         Ok(Self {
             place,
             listed: OnceCell::new(),
+            odd: RefCell::default(),
         })
     }
 
@@ -85,10 +87,18 @@ impl Index {
     /// No answer, or one that makes no sense.
     pub fn layer(&self, name: &str) -> Result<Option<Entry>, Problem> {
         if let Place::Server(web, base) = &self.place {
-            let url = format!("{base}/api/v2/layers/{name}");
+            let url = below(base, &format!("api/v2/layers/{name}"));
+            let told = |message: String| Problem::new(format!("{}: {message}", repo::shown(&url)));
             if let Some(body) = web.get(&url)? {
-                return answered(&body, name)
-                    .map_err(|message| Problem::new(format!("{}: {message}", repo::shown(&url))));
+                match parsed(&body) {
+                    Ok(answer) => {
+                        let found = self.entries_of(answer, &repo::shown(&url));
+                        return found.and_then(|found| named(found, name)).map_err(told);
+                    }
+                    // Else a page in place of what is not there: there is a file.
+                    Err(message) if self.listed()?.is_none() => return Err(told(message)),
+                    Err(_) => {}
+                }
             }
             // No such layer, or no such API but a file.
         }
@@ -114,14 +124,65 @@ impl Index {
             .iter()
             .map(|term| format!("q={}", utf8_percent_encode(term, NON_ALPHANUMERIC)))
             .collect();
-        let mut url = format!("{base}/api/v2/layers/");
+        let mut url = below(base, "api/v2/layers/");
         if !query.is_empty() {
-            url = format!("{url}?{}", query.join("&"));
+            let joint = if url.contains('?') { '&' } else { '?' };
+            url = format!("{url}{joint}{}", query.join("&"));
         }
         let refuse = |message: String| Problem::new(format!("{}: {message}", repo::shown(&url)));
         let body = web.get(&url)?;
         let body = body.ok_or_else(|| refuse("there is no index of layers".to_owned()))?;
-        entries(&body).map_err(refuse)
+        self.entries(&body, &repo::shown(&url)).map_err(refuse)
+    }
+
+    /// The list in a file, or in that of a directory.
+    fn local(&self, path: &Path) -> Result<Vec<Entry>, Problem> {
+        let path = match path.is_dir() {
+            true => path.join(FILE),
+            false => path.to_owned(),
+        };
+        let refuse = |message: String| Problem::new(message).in_file(&path);
+        let body = files::read(&path, MAX_FILE);
+        let body = body.map_err(|error| refuse(format!("cannot be read: {error}")))?;
+        let shown = path.display().to_string();
+        self.entries(&body, &shown).map_err(refuse)
+    }
+
+    /// What was odd in what it said so far, each told once.
+    pub fn take_warnings(&self) -> Vec<Problem> {
+        self.odd.take()
+    }
+
+    fn entries(&self, body: &[u8], place: &str) -> Result<Vec<Entry>, String> {
+        self.entries_of(parsed(body)?, place)
+    }
+
+    /// The layers of an answer: a list, one alone, or nothing in one of several ways. What is none is left
+    /// out with a warning, unless there is nothing else.
+    fn entries_of(&self, answer: Value, place: &str) -> Result<Vec<Entry>, String> {
+        let items = match answer {
+            Value::Null => return Ok(Vec::new()),
+            Value::Object(map) if map.is_empty() => return Ok(Vec::new()),
+            Value::Array(items) => items,
+            one => vec![one],
+        };
+        let read: Vec<_> = items.iter().map(Entry::read).collect();
+        if read.iter().all(Result::is_err)
+            && let Some(Err(message)) = read.first()
+        {
+            return Err(message.clone());
+        }
+        let mut entries = Vec::new();
+        for (index, read) in read.into_iter().enumerate() {
+            match read {
+                Ok(entry) => entries.push(entry),
+                Err(message) => self.odd.borrow_mut().push(Problem::new(format!(
+                    "{place}: its layer {} is left out: {message}",
+                    index + 1
+                ))),
+            }
+        }
+        Ok(entries)
     }
 
     /// The whole list, if there is one; asked for once. Servers of pages answer with a page for whatever
@@ -130,17 +191,18 @@ impl Index {
         if self.listed.get().is_none() {
             let listed = match &self.place {
                 Place::Server(web, base) => {
-                    let body = web.get(&format!("{base}/{FILE}"))?;
-                    body.and_then(|body| entries(&body).ok())
+                    let url = below(base, FILE);
+                    let body = web.get(&url)?;
+                    body.and_then(|body| self.entries(&body, &repo::shown(&url)).ok())
                 }
                 Place::File(web, url) => {
                     let refuse =
                         |message: String| Problem::new(format!("{}: {message}", repo::shown(url)));
                     let body = web.get(url)?;
                     let body = body.ok_or_else(|| refuse("is not there".to_owned()))?;
-                    Some(entries(&body).map_err(refuse)?)
+                    Some(self.entries(&body, &repo::shown(url)).map_err(refuse)?)
                 }
-                Place::Local(path) => Some(local(path)?),
+                Place::Local(path) => Some(self.local(path)?),
             };
             // Nobody else has set it meanwhile: this is one thread.
             let _ = self.listed.set(listed);
@@ -149,38 +211,22 @@ impl Index {
     }
 }
 
-/// The list in a file, or in that of a directory.
-fn local(path: &Path) -> Result<Vec<Entry>, Problem> {
-    let path = match path.is_dir() {
-        true => path.join(FILE),
-        false => path.to_owned(),
+/// A URL below that of a directory; what is asked for along with the directory is with this, too.
+fn below(base: &str, path: &str) -> String {
+    let base = base.split('#').next().unwrap_or_default();
+    let (dir, query) = match base.split_once('?') {
+        Some((dir, query)) => (dir, format!("?{query}")),
+        None => (base, String::new()),
     };
-    let refuse = |message: String| Problem::new(message).in_file(&path);
-    let unreadable = |error: std::io::Error| refuse(format!("cannot be read: {error}"));
-    let file = fs::File::open(&path).map_err(unreadable)?;
-    let mut body = Vec::new();
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut body)
-        .map_err(unreadable)?;
-    if u64::try_from(body.len()).is_ok_and(|size| size > MAX_FILE) {
-        return Err(refuse(format!("is larger than {} MiB", MAX_FILE >> 20)));
-    }
-    entries(&body).map_err(refuse)
+    format!("{}/{path}{query}", dir.trim_end_matches('/'))
 }
 
-/// What a server says of one layer: an object, a list of one, or nothing in one of its ways.
-fn answered(body: &[u8], name: &str) -> Result<Option<Entry>, String> {
-    let found = match parsed(body)? {
-        Value::Null => return Ok(None),
-        Value::Array(items) => items,
-        Value::Object(map) if map.is_empty() => return Ok(None),
-        object => vec![object],
-    };
+/// The layer of this name among those that were answered with.
+fn named(found: Vec<Entry>, name: &str) -> Result<Option<Entry>, String> {
     if found.is_empty() {
         return Ok(None);
     }
-    let entries: Vec<Entry> = found.iter().map(Entry::read).collect::<Result<_, _>>()?;
-    match entries.into_iter().find(|entry| entry.is(name)) {
+    match found.into_iter().find(|entry| entry.is(name)) {
         Some(entry) => Ok(Some(entry)),
         None => Err("it answers with other layers".to_owned()),
     }
@@ -191,10 +237,41 @@ fn parsed(body: &[u8]) -> Result<Value, String> {
         .map_err(|_| "it answers with something that is no JSON; is this an index?".to_owned())
 }
 
-fn entries(body: &[u8]) -> Result<Vec<Entry>, String> {
-    match parsed(body)? {
-        Value::Null => Ok(Vec::new()),
-        Value::Array(items) => items.iter().map(Entry::read).collect(),
-        _ => Err("it answers with something other than a list of layers".to_owned()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_with_the_endpoint_goes_with_every_question() {
+        for (base, expected) in [
+            ("https://h", "https://h/index.json"),
+            ("https://h/a//", "https://h/a/index.json"),
+            ("https://h/a/?token=x", "https://h/a/index.json?token=x"),
+            ("https://h?token=x#y", "https://h/index.json?token=x"),
+        ] {
+            assert_eq!(below(base, FILE), expected);
+        }
+    }
+
+    #[test]
+    fn one_bad_layer_among_good_ones_is_left_out_with_a_warning() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = |text: &str| {
+            std::fs::write(dir.path().join(FILE), text).unwrap();
+            let here = dir.path().to_string_lossy().into_owned();
+            let timeout = Duration::from_secs(1);
+            Index::new(&here, Path::new("."), &Trust::default(), false, timeout).unwrap()
+        };
+        let some = index(r#"[{"name": "web"}, {"name": "../x"}, 5]"#);
+        assert!(some.layer("web").unwrap().is_some());
+        assert_eq!(some.search(&[]).unwrap().len(), 1);
+        let told = some.take_warnings();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].message.contains("its layer 2 is left out"),
+            "{told:?}"
+        );
+        assert!(index("[5]").layer("web").is_err());
+        assert!(index("[]").layer("web").unwrap().is_none());
     }
 }

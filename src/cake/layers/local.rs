@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use include_dir::{Dir, include_dir};
 
 use super::tree::Tree;
+use crate::cake::files;
 use crate::cake::ui::Ui;
 use crate::contract::layer::{check_name, file};
 use crate::contract::problem::Problem;
@@ -55,13 +56,19 @@ impl CakePath {
             };
             below.sort_by_key(fs::DirEntry::file_name);
             let mut here: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+            let mut seen = Vec::new();
             for dir in below.iter().map(fs::DirEntry::path) {
-                let path = dir.join(file::NAME);
-                match fs::metadata(&path) {
-                    Ok(meta) if meta.is_file() && meta.len() <= MAX_LAYER_FILE => {}
-                    _ => continue,
+                // By whichever name it comes first: a link to it is the same layer.
+                let real = dir.canonicalize().unwrap_or_else(|_| dir.clone());
+                if seen.contains(&real) {
+                    continue;
                 }
-                let read = fs::read(&path)
+                seen.push(real);
+                let path = dir.join(file::NAME);
+                if !path.is_file() {
+                    continue;
+                }
+                let read = files::read(&path, MAX_LAYER_FILE)
                     .map_err(|error| {
                         let problem = Problem::new(format!("cannot be read: {error}"));
                         vec![problem.in_file(&path)]
@@ -169,6 +176,11 @@ mod tests {
         assert_eq!(
             scan(&["two", "one"]).layer("mysql"),
             Ok(Some(at("one/x").as_path()))
+        );
+        std::os::unix::fs::symlink("z", at("two/zy")).unwrap();
+        assert!(
+            scan(&["one", "two"]).layer("mysql").is_ok(),
+            "it is one layer"
         );
         layer(&at("two/zz"), "mysql");
         let told = scan(&["one", "two"]).layer("mysql").unwrap_err().message;

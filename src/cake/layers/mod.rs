@@ -10,6 +10,8 @@ pub mod fetch;
 pub mod git;
 pub mod index;
 pub mod local;
+pub mod place;
+mod scratch;
 pub mod search;
 mod sources;
 pub mod static_index;
@@ -19,12 +21,12 @@ pub mod web;
 pub mod write;
 
 use std::ffi::OsString;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::failure::{FAILED, Failure};
+use super::files;
 use super::ui::Ui;
 use crate::contract::exit;
 use crate::contract::layer::conf::{self, Conf, Wanted};
@@ -293,7 +295,7 @@ pub fn update(request: &Request, names: &[String], ui: &Ui) -> Result<Resolved, 
 /// # Errors
 /// 78: it cannot be read, or is wrong.
 pub fn read_conf(file: &Path, ui: &Ui) -> Result<Conf, Failure> {
-    let bytes = fs::read(file).map_err(|error| {
+    let bytes = files::read_small(file).map_err(|error| {
         let message = match error.kind() {
             ErrorKind::NotFound => "is not there; expected a file such as `cake: {layers: \
                                     [mysql]}`, or name layers on the command line"
@@ -313,12 +315,12 @@ pub fn read_conf(file: &Path, ui: &Ui) -> Result<Conf, Failure> {
 /// 78: it cannot be read, or is wrong.
 pub fn read_lock(project: &Path) -> Result<Option<Lock>, Failure> {
     let file = project.join(lock::NAME);
-    match fs::read(&file) {
-        Ok(bytes) => {
+    match files::read_if_there(&file) {
+        Ok(Some(bytes)) => {
             let read = lock::parse(&file, &bytes).map_err(Failure::config)?;
             Ok(Some(read.value))
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Ok(None) => Ok(None),
         Err(error) => Err(Failure::config(vec![
             Problem::new(format!("cannot be read: {error}")).in_file(file),
         ])),

@@ -13,7 +13,7 @@ use super::local::{self, CakePath};
 use super::tree::Tree;
 use super::web::Trust;
 use crate::cake::failure::Failure;
-use crate::cake::ui::Ui;
+use crate::cake::ui::{Ui, printable};
 use crate::contract::layer::file::LayerFile;
 use crate::contract::layer::repo;
 use crate::contract::problem::Problem;
@@ -38,7 +38,7 @@ const COLUMN: usize = 10;
 /// [`super::resolve()`].
 ///
 /// # Errors
-/// 1: the index cannot be asked. 78: what is at hand is broken.
+/// 1: the index cannot be asked. What is broken below `CAKE_PATH` is warned of and left out.
 pub fn search(
     request: &Request,
     terms: &[String],
@@ -48,13 +48,16 @@ pub fn search(
     let mut hits: Vec<Entry> = Vec::new();
     let cake_path = CakePath::scan(&request.cake_path, ui);
     for name in cake_path.names() {
-        let found = cake_path.layer(name);
-        let Some(dir) = found.map_err(|problem| Failure::config(vec![problem]))? else {
-            continue;
-        };
-        let tree = Tree::read(dir).map_err(Failure::config)?;
-        let read = tree.layer_file(dir).map_err(Failure::config)?;
-        hits.push(entry(&read.value, "CAKE_PATH"));
+        let found = cake_path.layer(name).map_err(|problem| vec![problem]);
+        let read = found.and_then(|dir| match dir {
+            Some(dir) => Tree::read(dir)?.layer_file(dir).map(Some),
+            None => Ok(None),
+        });
+        match read {
+            Ok(read) => hits.extend(read.map(|read| entry(&read.value, "CAKE_PATH"))),
+            // The others are there all the same.
+            Err(problems) => problems.iter().for_each(|problem| ui.warn(problem)),
+        }
     }
     for name in local::embedded_names() {
         let Some(tree) = local::embedded(name) else {
@@ -84,7 +87,10 @@ pub fn search(
             }
             false => {
                 let _step = ui.step("Asking", &shown);
-                index.search(terms).map_err(Failure::failed)?
+                let found = index.search(terms);
+                let odd = index.take_warnings();
+                odd.iter().for_each(|problem| ui.warn(problem));
+                found.map_err(Failure::failed)?
             }
         };
         for hit in &mut found {
@@ -100,8 +106,17 @@ pub fn search(
         is_new
     });
     hits.sort_by(|one, other| one.name.cmp(&other.name));
+    // Somebody's repository may need a login, which is for nobody else.
+    for value in hits.iter_mut().flat_map(|hit| hit.fields.values_mut()) {
+        if let Value::String(text) = value {
+            *text = match repo::transport(text) {
+                Ok(_) => repo::shown(text),
+                Err(_) => repo::cleaned(text),
+            };
+        }
+    }
     Ok(match format {
-        Format::Text => table(&hits),
+        Format::Text => printable(&table(&hits)).into_owned(),
         Format::Json => format!("{:#}\n", list(hits)),
         // A tree of JSON is always one of YAML.
         Format::Yaml => serde_yaml::to_string(&list(hits)).unwrap_or_default(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::git::{Git, Repo};
 use super::index::Index;
 use super::local::{self, CakePath};
+use super::place;
 use super::tree::Tree;
 use super::web::Trust;
 use super::{Layer, Request};
@@ -86,35 +87,45 @@ impl<'a> Sources<'a> {
         }
         let vendored = self.vendored(name)?;
         let updates = self.request.update.takes(name);
-        let pinned = self.lock.layer(name).filter(|_| !updates);
+        let locked = self.lock.layer(name);
+        let pinned = locked.filter(|_| !updates);
         if let Some((dir, tree)) = &vendored {
-            let same = |locked: &&Locked| locked.sha256 == tree.digest();
-            let source = match pinned {
-                _ if updates => None,
+            let is_same = |locked: &Locked| locked.sha256 == tree.digest();
+            let source = match locked {
                 None => Some(unvouched(name, tree)),
-                // The project does not name that place any more, and has no copy from elsewhere.
-                Some(locked) if matches!(locked.source, Source::Path(_) | Source::Git(_)) => None,
-                Some(locked) if same(&locked) || self.request.locked => Some(locked.source.clone()),
-                Some(locked) => {
-                    let message =
-                        "is not what cake.lock has; taken anew, if it is to be had elsewhere";
-                    self.ui
-                        .warn(&Problem::new(message).in_file(dir).at_key(&locked.name));
-                    None
-                }
+                // The copy is the only one that anybody vouches for; what has the same name elsewhere is
+                // another layer.
+                Some(locked) => match &locked.source {
+                    Source::Vendored => Some(Source::Vendored),
+                    Source::CakePath => Some(match is_same(locked) || self.request.locked {
+                        true => Source::CakePath,
+                        false => Source::Vendored,
+                    }),
+                    // The project does not name that place any more, and has no copy from elsewhere.
+                    Source::Path(_) | Source::Git(_) => None,
+                    _ if updates => None,
+                    source if is_same(locked) || self.request.locked => Some(source.clone()),
+                    _ => {
+                        let message = "is not what cake.lock has; taken anew, if it is to be had \
+                                       elsewhere";
+                        let problem = Problem::new(message).in_file(dir);
+                        self.ui.warn(&problem.at_key(&locked.name));
+                        None
+                    }
+                },
             };
             if let Some(source) = source {
                 return self.found(dir, tree.clone(), source, name).map(Some);
             }
         }
+        if let Some(Source::Index(pin)) = pinned.map(|locked| &locked.source) {
+            return self.pinned(name, pin).map(Some);
+        }
         if let Some(tree) = local::embedded(name) {
             let place = PathBuf::from(format!("cake's own layer {name}"));
             return self.found(&place, tree, Source::Embedded, name).map(Some);
         }
-        let indexed = match pinned.map(|locked| &locked.source) {
-            Some(Source::Index(pin)) => Some(self.pinned(name, pin)?),
-            _ => self.indexed(name)?,
-        };
+        let indexed = self.indexed(name)?;
         match (indexed, vendored) {
             (Some(found), _) => Ok(Some(found)),
             (None, Some((dir, tree))) => self.found(&dir, tree, Source::Vendored, name).map(Some),
@@ -137,10 +148,7 @@ impl<'a> Sources<'a> {
             Origin::Path(path) => {
                 let dir = self.request.base.join(path);
                 let tree = Tree::read(&dir)?;
-                let path = Path::new(path);
-                // A lock is for all machines.
-                let path = path.strip_prefix(&self.request.base).unwrap_or(path);
-                let source = Source::Path(path.to_string_lossy().into_owned());
+                let source = Source::Path(self.portable(path, name));
                 self.found(&dir, tree, source, name)
             }
             Origin::Git { url, rev, repopath } => {
@@ -183,6 +191,24 @@ impl<'a> Sources<'a> {
                 };
                 let sha256 = held.map(|(_, sha256)| sha256.as_str());
                 self.pulled(name, &repo, Source::Git(pin), sha256)
+            }
+        }
+    }
+
+    /// A path as the lock has it, which is for all machines.
+    fn portable(&self, path: &str, name: &str) -> String {
+        if !Path::new(path).is_absolute() {
+            return path.to_owned();
+        }
+        match place::below(&self.request.base, Path::new(path)) {
+            Some(below) => below.to_string_lossy().into_owned(),
+            None => {
+                let message = format!(
+                    "layer `{name}` comes from the absolute path {path}, which cake.lock then says of \
+                     all machines; a path relative to the project is the same for all"
+                );
+                self.ui.warn(&Problem::new(message));
+                path.to_owned()
             }
         }
     }
@@ -264,7 +290,10 @@ impl<'a> Sources<'a> {
         let _step = self
             .ui
             .step("Asking", &format!("{} for {name}", repo::shown(endpoint)));
-        index.layer(name)
+        let found = index.layer(name);
+        let odd = index.take_warnings();
+        odd.iter().for_each(|problem| self.ui.warn(problem));
+        found
     }
 
     /// The files of a pinned layer, which have to be what somebody vouches for. A vendored copy that

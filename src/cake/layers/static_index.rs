@@ -10,10 +10,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value};
 
+use super::git;
 use super::index::FILE;
 use super::search::object;
 use super::tree::{File, Tree};
@@ -22,7 +22,7 @@ use crate::cake::failure::Failure;
 use crate::cake::ui::Ui;
 use crate::contract::layer::file::{self, LayerFile};
 use crate::contract::layer::repo::{self, Transport};
-use crate::contract::layer::{digest, resolve};
+use crate::contract::layer::resolve;
 use crate::contract::problem::Problem;
 
 /// Where the API's files are, below the index.
@@ -125,37 +125,9 @@ fn entry(home: &Path, ui: &Ui) -> Result<(LayerFile, Value), Vec<Problem>> {
 
 /// The commit that holds just these files where the layer says it lies.
 fn commit(home: &Path, layer: &LayerFile, tree: &Tree) -> Option<String> {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git")
-            .arg("-C")
-            .arg(home)
-            .args([
-                "-c",
-                "core.fsmonitor=false",
-                "-c",
-                "core.hooksPath=/dev/null",
-            ])
-            .args(arguments)
-            .env_remove("GIT_DIR")
-            .env_remove("GIT_WORK_TREE")
-            .env_remove("GIT_INDEX_FILE")
-            .stdin(Stdio::null())
-            .output()
-            .ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output
-            .status
-            .success()
-            .then(|| text.trim_end_matches('\n').to_owned())
-    };
-    let prefix = git(&["rev-parse", "--show-prefix"])?;
-    if prefix.trim_end_matches('/') != layer.repopath.as_deref().unwrap_or_default() {
-        return None;
-    }
-    let status = git(&["status", "--porcelain", "--ignored", "--", "."])?;
-    let commit = git(&["rev-parse", "--verify", "HEAD^{commit}"])?;
-    let is_it = status.is_empty() && digest::is_commit(&commit) && tree.files().next().is_some();
-    is_it.then_some(commit)
+    let (commit, prefix, committed) = git::committed(home)?;
+    let is_there = prefix == layer.repopath.as_deref().unwrap_or_default();
+    (is_there && committed.digest() == tree.digest()).then_some(commit)
 }
 
 /// Circles among the layers of the index; what they need from elsewhere is for whoever takes them.

@@ -9,31 +9,36 @@ use super::local::VENDORED;
 use super::tree::File;
 use super::write;
 use crate::cake::failure::Failure;
-use crate::contract::problem::Problem;
+use crate::cake::files;
+use crate::contract::layer::lock::Source;
 
 /// The file beside the layers that lists their names in the order of installation, one a line.
 pub const ORDER: &str = ".order";
 
 /// Makes `.cake/layers` hold just these layers, each as `NAME/…` without what does not go into an image;
-/// whether anything had to be written. Files that stay keep their time.
+/// whether anything had to be written. Files that stay keep their time. A layer that came from there, and
+/// from nowhere else, is its author's: it keeps all of its files.
 ///
 /// # Errors
-/// 1: it cannot be written; what was there is then there still.
+/// 1: it cannot be written, or `.cake` leads elsewhere; what was there is then there still.
 pub fn vendor(project: &Path, layers: &[Layer]) -> Result<bool, Failure> {
     let target = project.join(VENDORED);
-    if fs::symlink_metadata(&target).is_ok_and(|meta| !meta.is_dir()) {
-        return Err(Failure::failed(
-            Problem::new("is no directory; remove it").in_file(target),
-        ));
+    let above = target.parent().unwrap_or(project);
+    for dir in [above, &target] {
+        files::own_directory(dir).map_err(Failure::failed)?;
     }
     let order = order(layers);
-    let files = listed(layers, &order);
-    if holds(&target, &files) {
+    if holds(&target, layers, &order) {
         return Ok(false);
     }
     write::directory(&target, |dir| {
+        let files = listed(layers, &order);
         let files = files.iter().map(|(path, file)| (path.as_str(), *file));
-        write::files(dir, files, Some(&target))
+        write::files(dir, files, Some(&target))?;
+        let theirs = layers.iter().filter(|layer| is_authors(layer));
+        theirs
+            .map(|layer| &layer.locked.name)
+            .try_for_each(|name| write::rest(&target.join(name), &dir.join(name)))
     })
     .map_err(Failure::failed)?;
     Ok(true)
@@ -42,7 +47,12 @@ pub fn vendor(project: &Path, layers: &[Layer]) -> Result<bool, Failure> {
 /// Whether `.cake/layers` holds just these layers already.
 #[must_use]
 pub fn is_current(project: &Path, layers: &[Layer]) -> bool {
-    holds(&project.join(VENDORED), &listed(layers, &order(layers)))
+    holds(&project.join(VENDORED), layers, &order(layers))
+}
+
+/// Whether the copy below `.cake/layers` is the only one that cake knows of.
+fn is_authors(layer: &Layer) -> bool {
+    layer.locked.source == Source::Vendored
 }
 
 fn order(layers: &[Layer]) -> File {
@@ -65,11 +75,19 @@ fn listed<'a>(layers: &'a [Layer], order: &'a File) -> Vec<(String, &'a File)> {
     files
 }
 
-fn holds(target: &Path, files: &[(String, &File)]) -> bool {
-    let are_there = files
+fn holds(target: &Path, layers: &[Layer], order: &File) -> bool {
+    let are_there = listed(layers, order)
         .iter()
         .all(|(path, file)| write::is(&target.join(path), file));
-    are_there && count(target).is_ok_and(|count| count == files.len())
+    let has_no_more = |layer: &Layer| {
+        let wanted = layer.tree.shipped().count();
+        let dir = target.join(&layer.locked.name);
+        is_authors(layer) || count(&dir).is_ok_and(|count| count == wanted)
+    };
+    let entries = fs::read_dir(target).map(Iterator::count);
+    are_there
+        && entries.is_ok_and(|count| count == layers.len() + 1)
+        && layers.iter().all(has_no_more)
 }
 
 /// Everything in a directory that is no directory, and every directory that is empty.

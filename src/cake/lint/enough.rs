@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::example::violations;
 use super::layer::{self, Schemas};
 use super::source::Source;
+use crate::cake::files;
 use crate::contract::problem::Problem;
 use crate::contract::rule::{self, Op, Rule};
 use crate::contract::text::Snippet;
@@ -66,6 +67,6 @@ fn rules(dir: &Path) -> Vec<Rule> {
     let files = files
         .iter()
         .filter(|path| path.extension().is_some_and(|found| found == "rules"));
-    let parsed = files.filter_map(|file| rule::parse(file, &std::fs::read(file).ok()?).ok());
+    let parsed = files.filter_map(|file| rule::parse(file, &files::read_small(file).ok()?).ok());
     parsed.flat_map(|parsed| parsed.rules).collect()
 }

@@ -10,6 +10,7 @@ use super::Findings;
 use super::layer::World;
 use super::rules;
 use super::source::Source;
+use super::variables;
 use crate::contract::problem::Problem;
 use crate::contract::rule::Rule;
 use crate::contract::schema::Schema;
@@ -24,6 +25,11 @@ pub(crate) const EXPECTED: &str = "expected";
 
 /// Checks the example of a layer with these rules.
 pub(super) fn check(dir: &Path, world: &World, known: &[Rule], findings: &mut Findings) {
+    if variables::file(dir).is_some() {
+        findings.files += 1;
+        let told = variables::read(dir).err();
+        findings.problems.extend(told.unwrap_or_default());
+    }
     let file = dir.join(DATA);
     if !file.is_file() {
         if !known.is_empty() {

@@ -2,7 +2,7 @@
 //! built. It runs nothing and renders nothing; that is for [`super::trial`].
 //!
 //! `layer` looks at a directory with `layer.yaml`, `project` at what stands beside a Dockerfile;
-//! `schemas`, `rules`, `program` and `example` at the kinds of files in a layer. `enough` tells a
+//! `schemas`, `rules`, `program`, `example` and `variables` at the kinds of files in a layer. `enough` tells a
 //! trial beforehand what its data lacks.
 
 mod enough;
@@ -13,7 +13,9 @@ mod project;
 mod rules;
 mod schemas;
 mod source;
+mod variables;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cake::needs::Find;
@@ -24,6 +26,7 @@ use self::source::Source;
 
 pub use self::enough::lacking;
 pub(crate) use self::example::{DATA, EXPECTED};
+pub(crate) use self::variables::read as variables;
 
 /// The name of a contract file.
 const CONTRACT: &str = "asyncy.yml";
@@ -92,8 +95,19 @@ fn directory(dir: &Path, find: Find<'_>, findings: &mut Findings) {
         );
         findings.problem(Problem::new(message).in_file(dir));
     }
-    for layer in layers {
-        layer::lint(&layer, find, findings);
+    // One finds the others by their names.
+    let siblings = layers
+        .iter()
+        .filter_map(|dir| Some((layer::name(dir)?, dir)));
+    let siblings: BTreeMap<String, &PathBuf> = siblings.collect();
+    let both = |name: &str| {
+        siblings
+            .get(name)
+            .map(|dir| (*dir).clone())
+            .or_else(|| find(name))
+    };
+    for layer in &layers {
+        layer::lint(layer, &both, findings);
     }
 }
 
@@ -103,7 +117,9 @@ fn single(path: &Path, find: Find<'_>, findings: &mut Findings) {
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match path.extension().and_then(|extension| extension.to_str()) {
-        _ if name == file::NAME => layer::file(&source, findings),
+        _ if name == file::NAME => {
+            layer::file(&source, findings);
+        }
         _ if name == conf::NAME => {
             project::conf(&source, findings);
         }

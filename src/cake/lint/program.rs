@@ -13,7 +13,8 @@ pub(super) fn check(path: &Path, findings: &mut Findings) {
         return;
     };
     let mode = std::fs::metadata(path).map_or(0, |about| about.permissions().mode());
-    if mode & 0o111 == 0 {
+    // As the digest has it: the owner's bit counts.
+    if mode & 0o100 == 0 {
         let message = format!("is not executable: run `chmod +x {}`", path.display());
         findings.problem(Problem::new(message).in_file(path));
     }

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use super::source::Source;
 use super::{CONTRACT, Findings, layer};
+use crate::cake::layers::local;
 use crate::cake::needs::Find;
 use crate::contract::layer::conf::{self, Conf, Origin};
 use crate::contract::manifest;
 use crate::contract::problem::Problem;
+use crate::contract::suggest;
 
 /// Checks a project.
 pub(super) fn lint(dir: &Path, find: Find<'_>, findings: &mut Findings) {
@@ -67,6 +69,16 @@ fn own_layers(dir: &Path, read: &Conf, find: Find<'_>, file: &Path, findings: &m
     let both = |name: &str| own(name).or_else(|| find(name));
     for wanted in &read.layers {
         let Some(path) = own(&wanted.name) else {
+            let is_vendored = local::vendored(dir, &wanted.name).is_some();
+            let is_told = wanted.origin.is_some() || read.endpoint.is_some() || is_vendored;
+            if !is_told && find(&wanted.name).is_none() {
+                let hint = suggest::hint(&wanted.name, local::embedded_names());
+                let message = format!(
+                    "the layer `{}` is not found at hand; only an index could have it{hint}",
+                    wanted.name
+                );
+                findings.warn(Problem::new(message).in_file(file).at_key("cake.layers"));
+            }
             continue;
         };
         match path.is_dir() {

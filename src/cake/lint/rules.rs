@@ -9,11 +9,19 @@ use serde_json::Value;
 use super::layer::World;
 use super::source::Source;
 use super::{Findings, program};
+use crate::cake::files;
+use crate::contract::layer::digest;
 use crate::contract::problem::Problem;
 use crate::contract::render::{self, Output, STAGED};
 use crate::contract::rule::{self, Action, Op, Rule};
 use crate::contract::text::{Snippet, Step};
 use crate::contract::{suggest, tree};
+
+/// Where layers are in an image.
+const IN_IMAGE: &str = "/usr/share/layercake/layers";
+
+const NOT_SHIPPED: &str =
+    "does not go into an image, as nothing does below example/ and expected/, and no README";
 
 /// Checks a rules file of the layer in `dir`. Returns the rules that could be read.
 pub(super) fn check(
@@ -36,6 +44,8 @@ pub(super) fn check(
         let place = Place {
             source,
             path: path(&root, rule.index),
+            dir,
+            world,
         };
         interfaces(rule, &place, world, findings);
         match &rule.action {
@@ -79,6 +89,9 @@ pub(super) fn check_targets(rules: &[Rule], findings: &mut Findings) {
 struct Place<'a> {
     source: &'a Source,
     path: Vec<Step<'a>>,
+    /// The layer that it is of.
+    dir: &'a Path,
+    world: &'a World,
 }
 
 impl Place<'_> {
@@ -151,6 +164,25 @@ fn handler(argv: &[String], place: &Place<'_>, dir: &Path, findings: &mut Findin
     }
 }
 
+/// Why a template is not where a rule names it in an image, if it is of a layer that is known.
+fn template_in_image(path: &Path, world: &World) -> Option<String> {
+    let inside = path.strip_prefix(IN_IMAGE).ok()?;
+    let mut parts = inside.components();
+    let name = parts.next()?.as_os_str().to_str()?;
+    let (below, home) = (parts.as_path(), world.homes.get(name)?);
+    let why = if !digest::is_shipped(&below.to_string_lossy()) {
+        NOT_SHIPPED
+    } else if !home.join(below).is_file() {
+        "is not there"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "the template {} of the layer `{name}` {why}",
+        below.display()
+    ))
+}
+
 /// One file that a rule renders.
 fn output(
     rule: &Rule,
@@ -163,11 +195,18 @@ fn output(
     if let render::TemplateSource::File(path) = &output.source
         && (path.is_absolute() || path.components().any(|part| part == Component::ParentDir))
     {
-        // It is in the image, or in another layer there.
+        // It is in the image, or in a layer there.
+        let message = template_in_image(path, place.world);
+        let told = message.map(|message| output.said.problem(message));
+        findings.problems.extend(told);
         return;
     }
     let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
+        let below = path.strip_prefix(place.dir).unwrap_or(path);
+        match digest::is_shipped(&below.to_string_lossy()) {
+            true => files::read_text(path).map_err(|error| format!("cannot be read: {error}")),
+            false => Err(NOT_SHIPPED.to_owned()),
+        }
     };
     match output.compile(&rule.file, &read) {
         Ok(template) => {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::cake::files;
+use crate::cake::layers::tree::MAX_BYTES;
 use crate::contract::problem::Problem;
 use crate::contract::report::Report;
 use crate::contract::text::{self, Format, Snippet, Step};
@@ -23,7 +25,7 @@ impl Source {
     /// # Errors
     /// Why it cannot be read.
     pub(super) fn read(file: &Path) -> Result<Self, Problem> {
-        match std::fs::read(file) {
+        match files::read(file, MAX_BYTES) {
             Ok(bytes) => Ok(Self {
                 file: file.to_owned(),
                 bytes,

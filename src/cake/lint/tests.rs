@@ -342,6 +342,125 @@ fn links_stay_in_the_layer() {
 }
 
 #[test]
+fn what_cannot_be_taken_is_no_layer_either() {
+    use std::os::unix::fs::symlink;
+    let refused = |make: &dyn Fn(&Path)| {
+        let dir = with(&[]);
+        make(dir.path());
+        let (problems, _) = told(dir.path(), &nowhere);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems[0].clone()
+    };
+    let link = |to: &'static str, at: &'static str| {
+        move |dir: &Path| {
+            fs::create_dir_all(dir.join(".git")).unwrap();
+            fs::write(dir.join(".git/x"), "").unwrap();
+            symlink(to, dir.join(at)).unwrap();
+        }
+    };
+    assert!(refused(&link("example", "in")).contains("something other than a file"));
+    assert!(refused(&link(".git/x", "in")).contains("leads out of the layer"));
+    assert!(refused(&link("/etc/passwd", "example/out")).contains("leads out of the layer"));
+    let pipe = |dir: &Path| {
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o644);
+        nix::unistd::mkfifo(&dir.join("pipe"), mode).unwrap();
+    };
+    assert!(refused(&pipe).contains("pipe: is neither a file nor a directory"));
+    let huge = |dir: &Path| {
+        let file = fs::File::create(dir.join("huge")).unwrap();
+        file.set_len(70 << 20).unwrap();
+    };
+    assert!(refused(&huge).contains("larger than 64 MiB"));
+    assert!(
+        refused(&|dir| fs::create_dir(dir.join("install")).unwrap()).contains("is a directory")
+    );
+}
+
+#[test]
+fn what_an_image_would_miss_is_told() {
+    let rules = |template: &str| {
+        format!("format: 2\nrules: [{{when: db, render: {{template: {template}, to: /etc/a}}}}]\n")
+    };
+    let here = "/usr/share/layercake/layers/app";
+    for (template, expected) in [
+        ("example/x.j2", "does not go into an image"),
+        ("README.j2", "does not go into an image"),
+        (
+            &format!("{here}/gone.j2"),
+            "gone.j2 of the layer `app` is not there",
+        ),
+        (
+            &format!("{here}/expected/etc/a"),
+            "does not go into an image",
+        ),
+    ] {
+        let files = [
+            ("db.rules", &*rules(template)),
+            ("example/x.j2", "x"),
+            ("README.j2", "x"),
+        ];
+        let dir = with(&files);
+        let (problems, _) = told(dir.path(), &nowhere);
+        assert_eq!(problems.len(), 1, "{template}: {problems:?}");
+        assert!(problems[0].contains(expected), "{template}: {problems:?}");
+    }
+    let dir = with(&[("db.rules", &rules(&format!("{here}/a.j2")))]);
+    assert_eq!(told(dir.path(), &nowhere), (vec![], vec![]));
+    let dir = with(&[
+        ("a.j2", "{% include 'example/x.j2' %}"),
+        ("example/x.j2", "x"),
+    ]);
+    let (problems, _) = told(dir.path(), &nowhere);
+    assert!(problems[0].starts_with("a.j2:1"), "{problems:?}");
+
+    let dir = with(&[
+        ("db.rules", "rules: [{when: db, do: h}]\n"),
+        ("h", "#!/bin/sh\n"),
+    ]);
+    fs::set_permissions(dir.path().join("h"), fs::Permissions::from_mode(0o655)).unwrap();
+    let (problems, _) = told(dir.path(), &nowhere);
+    assert!(problems[0].contains("h: is not executable"), "{problems:?}");
+}
+
+#[test]
+fn layers_beside_one_another_are_found_and_so_are_their_circles() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, needs) in [("j", "k"), ("k", "j"), ("l", "k")] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        let text = format!("layer: {{name: {name}, summary: s, layers: [{needs}]}}\n");
+        fs::write(dir.path().join(name).join("layer.yaml"), text).unwrap();
+    }
+    let (problems, warnings) = told(dir.path(), &nowhere);
+    assert!(
+        problems.iter().any(|told| told.contains("j -> k -> j")),
+        "{problems:?}"
+    );
+    assert!(
+        !warnings.iter().any(|told| told.contains("is not found")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn a_layer_of_a_project_that_is_nowhere_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = |text: &str| {
+        fs::write(dir.path().join("cake.conf"), text).unwrap();
+        told(dir.path(), &nowhere)
+    };
+    let (problems, warnings) = conf("cake: {layers: [mysqll]}\n");
+    assert!(problems.is_empty(), "{problems:?}");
+    assert!(
+        warnings[0].contains("`mysqll` is not found") && warnings[0].contains("mean `mysql`?"),
+        "{warnings:?}"
+    );
+    assert_eq!(
+        conf("cake: {layers: [mysqll], endpoint: 'https://h'}\n"),
+        (vec![], vec![])
+    );
+}
+
+#[test]
 fn collections_projects_and_single_files_are_known_by_what_is_in_them() {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, text: &str| {

@@ -35,9 +35,11 @@ pub(super) fn run(request: &Request<'_>, staged: &Staged) -> Result<(), Failure>
         // Once all rules are done disco becomes this command, which is there wherever disco is.
         .args(["--".as_ref(), disco.as_os_str(), "--version".as_ref()])
         .env_clear()
+        .envs(staged.env.iter().map(|(name, value)| (name, value)))
+        // After those of the layer: nothing goes over where it writes and what it runs.
+        .env_remove("DISCO_CFG")
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("NO_COLOR", "1")
-        .envs(staged.env.iter().map(|(name, value)| (name, value)))
         .current_dir(staged.dir())
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cake::difference;
 use crate::cake::failure::Failure;
+use crate::cake::layers::write;
 use crate::contract::problem::Problem;
 
 /// A file of a trial.
@@ -94,36 +95,28 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes a directory hold these files and nothing else: all of them or none.
+    /// Makes a directory hold these files and nothing else: all of them or none. It is not there if there
+    /// are none.
     ///
     /// # Errors
     /// Why not; the directory is as it was.
-    pub(super) fn replace(&self, dir: &Path) -> io::Result<()> {
-        let beside = dir.parent().unwrap_or(Path::new("."));
-        let fresh = tempfile::Builder::new()
-            .prefix(".expected-")
-            .tempdir_in(beside)?;
-        let new = fresh.path().join("new");
-        fs::create_dir(&new)?;
-        for (path, (content, _)) in &self.0 {
-            let path = new.join(path);
-            fs::create_dir_all(path.parent().unwrap_or(&new))?;
-            fs::write(path, content)?;
+    pub(super) fn replace(&self, dir: &Path) -> Result<(), Problem> {
+        if self.0.is_empty() && !dir.exists() {
+            return Ok(());
         }
-        let old = fresh.path().join("old");
-        let is_there = dir.exists();
-        if is_there {
-            fs::rename(dir, &old)?;
+        write::directory(dir, |new| {
+            for (path, (content, _)) in &self.0 {
+                let path = new.join(path);
+                fs::create_dir_all(path.parent().unwrap_or(new))?;
+                fs::write(path, content)?;
+            }
+            Ok(())
+        })?;
+        match self.0.is_empty() {
+            true => fs::remove_dir(dir)
+                .map_err(|error| Problem::new(format!("cannot be removed: {error}")).in_file(dir)),
+            false => Ok(()),
         }
-        let outcome = match self.0.is_empty() {
-            true => Ok(()),
-            false => fs::rename(new, dir),
-        };
-        if outcome.is_err() && is_there {
-            // It came from there a moment ago.
-            fs::rename(&old, dir)?;
-        }
-        outcome
     }
 }
 

@@ -16,7 +16,6 @@ use std::time::Duration;
 use self::compare::Tree;
 use super::failure::Failure;
 use super::lint::{self, EXPECTED};
-use crate::contract::problem::Problem;
 
 pub use self::compare::{File, State};
 
@@ -121,10 +120,7 @@ pub fn run(request: &Request<'_>) -> Result<Trial, Failure> {
     };
     let files = compare::compare(&written, &compared);
     if request.update {
-        written.replace(&expected).map_err(|error| {
-            let problem = Problem::new(format!("cannot be written: {error}"));
-            Failure::failed(problem.in_file(&expected))
-        })?;
+        written.replace(&expected).map_err(Failure::failed)?;
     }
     Ok(Trial {
         files,

@@ -1,7 +1,6 @@
 //! The scratch directory of a trial: the layer as disco is to see it, settings, and an empty root. The
 //! layer's files are linked; only rules that name what an image alone has are written anew.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -12,17 +11,15 @@ use tempfile::TempDir;
 
 use super::Request;
 use crate::cake::failure::Failure;
-use crate::cake::lint::DATA;
-use crate::contract::layer::digest;
+use crate::cake::files;
+use crate::cake::lint::{self, DATA};
+use crate::contract::layer::{digest, file};
 use crate::contract::problem::Problem;
 use crate::contract::rule;
 use crate::contract::text::{self, Format, Snippet};
 
 /// Where layers are in an image.
 const IN_IMAGE: &str = "/usr/share/layercake/layers/";
-
-/// Variables of the trial, `NAME=value` lines, below the layer.
-const ENV: &str = "example/env";
 
 /// Everything that a disco needs for a trial.
 pub(super) struct Staged {
@@ -79,12 +76,12 @@ pub(super) fn stage(request: &Request<'_>) -> Result<Staged, Failure> {
     })?;
     let scratch = tempfile::Builder::new().prefix("cake-test-").tempdir();
     let scratch = scratch.map_err(failed)?;
-    let name = layer.file_name().map(OsString::from).unwrap_or_default();
+    let name = name(request.layer)?;
     let layers = scratch.path().join("layers");
     let mut staged = Staged {
         names: [layers.join(&name), request.layer.to_owned()],
         data: known,
-        env: env(&layer)?,
+        env: lint::variables(request.layer).map_err(Failure::config)?,
         notes: Vec::new(),
         scratch,
     };
@@ -128,6 +125,17 @@ pub(super) fn stage(request: &Request<'_>) -> Result<Staged, Failure> {
     });
     fs::write(staged.settings(), settings.to_string()).map_err(failed)?;
     Ok(staged)
+}
+
+/// The name of the layer, under which it lies in an image, whatever its directory is called here.
+fn name(layer: &Path) -> Result<String, Failure> {
+    let path = layer.join(file::NAME);
+    let bytes = files::read_small(&path).map_err(|error| {
+        let problem = Problem::new(format!("cannot be read: {error}"));
+        Failure::failed(problem.in_file(&path))
+    })?;
+    let read = file::parse(&path, &bytes).map_err(Failure::config)?;
+    Ok(read.value.name)
 }
 
 /// A path as it stands in the settings.
@@ -193,7 +201,7 @@ fn adapt(
         let problem = Problem::new(format!("cannot be read: {error}"));
         Failure::failed(problem.in_file(original))
     };
-    let bytes = fs::read(file).map_err(failed)?;
+    let bytes = files::read_small(file).map_err(failed)?;
     rule::parse(original, &bytes).map_err(Failure::config)?;
     let document = text::parse(&bytes, Some(Format::Yaml), Snippet::Shown);
     let mut tree = document.map(|document| document.value).unwrap_or_default();
@@ -236,33 +244,4 @@ fn adapt(
         fs::write(file, tree.to_string()).map_err(failed)?;
     }
     Ok(())
-}
-
-/// The variables of a trial; none without such a file. Empty lines and comments count for nothing.
-fn env(layer: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let file = layer.join(ENV);
-    let text = match fs::read_to_string(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text.map_err(|error| {
-            let problem = Problem::new(format!("cannot be read: {error}"));
-            Failure::failed(problem.in_file(&file))
-        })?,
-    };
-    let (mut all, mut problems) = (Vec::new(), Vec::new());
-    for (index, line) in text.lines().enumerate() {
-        if line.trim().is_empty() || line.starts_with('#') {
-            continue;
-        }
-        match line.split_once('=').filter(|(name, _)| !name.is_empty()) {
-            Some((name, value)) => all.push((name.to_owned(), value.to_owned())),
-            None => {
-                let problem = Problem::new("expected a line such as `NAME=value`");
-                problems.push(problem.in_file(&file).at(Some((index + 1, 1))));
-            }
-        }
-    }
-    match problems.is_empty() {
-        true => Ok(all),
-        false => Err(Failure::config(problems)),
-    }
 }

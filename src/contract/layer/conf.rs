@@ -216,6 +216,28 @@ pub fn is_relative(url: &str) -> bool {
     repo::transport(url) == Ok(Transport::Local) && !url.starts_with('/') && !url.contains("://")
 }
 
+/// A path without what says nothing: `.`, doubled slashes, one at its end.
+#[must_use]
+pub fn plain_path(path: &str) -> String {
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    let parts: Vec<&str> = parts.collect();
+    match (path.starts_with('/'), parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".to_owned(),
+        (false, false) => parts.join("/"),
+    }
+}
+
+/// Whether two origins are one place.
+fn is_same(one: Option<&Origin>, other: Option<&Origin>) -> bool {
+    match (one, other) {
+        (Some(Origin::Path(one)), Some(Origin::Path(other))) => {
+            plain_path(one) == plain_path(other)
+        }
+        (one, other) => one == other,
+    }
+}
+
 /// What of the wanted contradicts itself: one name from two places.
 #[must_use]
 pub fn clashes(wanted: &[Wanted]) -> Vec<Problem> {
@@ -223,7 +245,8 @@ pub fn clashes(wanted: &[Wanted]) -> Vec<Problem> {
     for (index, one) in wanted.iter().enumerate() {
         let earlier = wanted.iter().take(index);
         let other = earlier
-            .filter(|other| other.name == one.name && other.origin != one.origin)
+            .filter(|other| other.name == one.name)
+            .filter(|other| !is_same(other.origin.as_ref(), one.origin.as_ref()))
             .find_map(|other| other.origin.as_ref().zip(one.origin.as_ref()));
         if let Some((first, second)) = other {
             problems.push(Problem::new(format!(
@@ -310,6 +333,8 @@ mod tests {
             origin: Some(Origin::Path(path.into())),
         };
         assert!(clashes(&[path("x"), Wanted::named("a"), path("x")]).is_empty());
+        assert!(clashes(&[path("l/x"), path("./l//x/")]).is_empty());
+        assert_eq!(clashes(&[path("x"), path("/x")]).len(), 1);
         let clashes = clashes(&[path("x"), Wanted::named("a"), path("y")]);
         assert_eq!(
             clashes[0].message,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::super::report::{Node, Report};
 use super::super::text::Step;
+use super::conf::plain_path;
 use super::{Read, check_name, digest, outcome, read, repo, text_at, texts_at, warn_unknown};
 use crate::contract::problem::Problem;
 
@@ -71,7 +72,7 @@ impl Source {
     /// As messages name it, commit aside.
     fn place(&self) -> String {
         match self {
-            Self::Path(path) => format!("path {path}"),
+            Self::Path(path) => format!("path {}", plain_path(path)),
             Self::CakePath => "CAKE_PATH".to_owned(),
             Self::Vendored => ".cake/layers".to_owned(),
             Self::Embedded => "cake itself".to_owned(),

@@ -30,8 +30,14 @@ pub fn transport(url: &str) -> Result<Transport, String> {
         return Err(format!("would run a helper program; {expected}"));
     }
     if let Some((scheme, rest)) = url.split_once("://") {
-        let authority = rest.split('/').next().unwrap_or_default();
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let host = authority.rsplit('@').next().unwrap_or_default();
+        if scheme != "file" && has_odd_port(host) {
+            return Err(format!(
+                "has a port that is no number; if that is a password, write its `/`, `?` and `#` as \
+                 %2F, %3F and %23; {expected}"
+            ));
+        }
         let kind = match scheme {
             "https" => Transport::Https,
             "ssh" => Transport::Ssh,
@@ -43,6 +49,11 @@ pub fn transport(url: &str) -> Result<Transport, String> {
             true => Err(format!("names no host; {expected}")),
             false => Ok(kind),
         };
+    }
+    if login(url).is_some() {
+        return Err(format!(
+            "holds a password, which ssh does not take so; {expected}"
+        ));
     }
     // As git tells them apart: a colon before the first slash makes it a host.
     match head.split_once(':') {
@@ -66,9 +77,20 @@ pub fn transport(url: &str) -> Result<Transport, String> {
 /// query. So it may be shown and written down.
 #[must_use]
 pub fn shown(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
+    let Some((scheme, mut rest)) = url.split_once("://") else {
+        return match login(url) {
+            Some((user, host)) => format!("{user}@{host}"),
+            None => url.to_owned(),
+        };
     };
+    // A password with a `/`, `?` or `#` in it, that is; nothing uses such a URL.
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if !authority.contains('@')
+        && has_odd_port(authority)
+        && let Some((_, host)) = rest.rsplit_once('@')
+    {
+        rest = host;
+    }
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let end = rest.find('/').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -81,6 +103,28 @@ pub fn shown(url: &str) -> String {
         Some((_, host)) => host.to_owned(),
     };
     format!("{scheme}://{authority}{path}")
+}
+
+/// Whether what follows the colon of a host is no port.
+fn has_odd_port(host: &str) -> bool {
+    let port = match host.rsplit_once(']') {
+        Some((_, after)) => after.strip_prefix(':'),
+        None => host.rsplit_once(':').map(|(_, port)| port),
+    };
+    port.is_some_and(|port| !port.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// The user, and the rest without the password, of `user:password@host:path`. git would take the user for
+/// the host.
+fn login(url: &str) -> Option<(&str, &str)> {
+    let (user, rest) = url.split_once(':')?;
+    let is_user = !user.is_empty() && !user.contains(['/', '@']);
+    let (_, host) = rest.rsplit_once('@')?;
+    let is_host = host
+        .split('/')
+        .next()
+        .is_some_and(|head| head.contains(':'));
+    (is_user && is_host).then_some((user, host))
 }
 
 /// A text of others with every URL in it as [`shown`] has it.
@@ -147,6 +191,9 @@ mod tests {
             ("/srv/a.git", Local),
             ("./a", Local),
             ("a/b:c", Local),
+            ("https://[::1]:8443/a@b", Https),
+            ("https://h:8443/a@b", Https),
+            ("host:a@b", Ssh),
         ] {
             assert_eq!(transport(url), Ok(expected), "{url}");
         }
@@ -171,6 +218,9 @@ mod tests {
             "https://a b/c",
             "https://a/\nb",
             "host:",
+            "https://u:p/w@h/a",
+            "https://u:p#w@h/a",
+            "u:pw@h:a",
             ":x",
         ] {
             assert!(transport(url).is_err(), "{url:?}");
@@ -183,6 +233,12 @@ mod tests {
         assert_eq!(shown("https://tok@h/a@b"), "https://h/a@b");
         assert_eq!(shown("ssh://git:pw@h/a"), "ssh://git@h/a");
         assert_eq!(shown("git@h:a"), "git@h:a");
+        assert_eq!(shown("u:pw@h:a/b"), "u@h:a/b");
+        for password in ["p/w", "p?w", "p#w", "p/w?#w"] {
+            assert_eq!(shown(&format!("https://u:{password}@h/a")), "https://h/a");
+        }
+        assert_eq!(shown("https://h:8443/a@b"), "https://h:8443/a@b");
+        assert_eq!(shown("https://[::1]:8443/a@b"), "https://[::1]:8443/a@b");
         assert_eq!(
             cleaned("fatal: unable to access 'https://u:p@h/a/': no\nsee ssh://x:y@z"),
             "fatal: unable to access 'https://h/a/': no\nsee ssh://x@z"

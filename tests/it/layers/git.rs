@@ -378,3 +378,106 @@ fn a_broken_cache_is_mended() {
     project.request.cache = Some(project.at("file"));
     assert_eq!(names(&project.resolve().unwrap()), ["web"]);
 }
+
+/// The file of a loose object in the cache of a project.
+fn cached(project: &Project, object: &str) -> std::path::PathBuf {
+    let mut stores = fs::read_dir(project.request.cache.clone().unwrap()).unwrap();
+    let store = stores.next().unwrap().unwrap().path();
+    store.join("objects").join(&object[..2]).join(&object[2..])
+}
+
+#[test]
+#[ignore = "needs git"]
+fn an_object_of_the_cache_that_is_not_what_it_is_called_is_fetched_again() {
+    let repo = Repo::of_layer("web", "");
+    repo.write("web.rules", "rules: []\n");
+    repo.commit("second");
+    let project = wanting(&repo.url(), "");
+    project.lock();
+    let (good, evil) = (
+        repo.git(&["rev-parse", "HEAD:web.rules"]),
+        repo.git(&["rev-parse", "HEAD:layer.yaml"]),
+    );
+    let tree = repo.git(&["rev-parse", "HEAD^{tree}"]);
+    let mend = |object: &str| {
+        let resolved = project.resolve().unwrap();
+        assert!(resolved.drift.is_empty(), "{:?}", resolved.drift);
+        assert!(fs::metadata(cached(&project, object)).unwrap().len() > 0);
+    };
+    let forge = |object: &str, bytes: &[u8]| {
+        let path = cached(&project, object);
+        fs::remove_file(&path).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    forge(&good, &fs::read(cached(&project, &evil)).unwrap());
+    mend(&good);
+    for object in [&good, &tree] {
+        forge(object, b"");
+        mend(object);
+    }
+    fs::remove_file(cached(&project, &good)).unwrap();
+    mend(&good);
+}
+
+#[test]
+#[ignore = "needs git"]
+fn a_repository_that_is_larger_than_it_looks_is_refused() {
+    use std::io::Write as _;
+    let repo = Repo::of_layer("web", "");
+    let make = |lines: String| {
+        let mut git = Command::new("git")
+            .arg("-C")
+            .arg(repo.path())
+            .arg("mktree")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        git.stdin
+            .take()
+            .unwrap()
+            .write_all(lines.as_bytes())
+            .unwrap();
+        let said = git.wait_with_output().unwrap().stdout;
+        String::from_utf8(said).unwrap().trim().to_owned()
+    };
+    let blob = repo.git(&["rev-parse", "HEAD:layer.yaml"]);
+    for bottom in [format!("100644 blob {blob}\tlayer.yaml\n"), String::new()] {
+        let mut tree = make(bottom);
+        for _ in 0..10 {
+            tree = make(
+                (0..10)
+                    .map(|n| format!("040000 tree {tree}\td{n}\n"))
+                    .collect(),
+            );
+        }
+        let commit = repo.git(&["commit-tree", "-m", "bomb", &tree]);
+        repo.git(&["update-ref", "refs/heads/bomb", &commit]);
+        let (code, problems) = told(wanting(&repo.url(), ", rev: bomb").resolve());
+        assert_eq!((code, problems.len()), (1, 1), "{problems:?}");
+        assert!(
+            problems[0].contains("more than 10000 files"),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs git"]
+fn a_tag_may_be_named_by_its_own_object() {
+    let repo = Repo::of_layer("web", "");
+    repo.git(&[
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x",
+        "tag",
+        "-a",
+        "-m",
+        "x",
+        "v1",
+    ]);
+    let tag = repo.git(&["rev-parse", "v1"]);
+    let resolved = wanting(&repo.url(), &format!(", rev: '{tag}'")).resolve();
+    assert_eq!(names(&resolved.unwrap()), ["web"]);
+}

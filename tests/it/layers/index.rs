@@ -434,3 +434,50 @@ fn a_static_index_pins_what_is_committed() {
     repo.write("layers/web/new", "x");
     assert_eq!(index()[1].get("commit"), None, "it is not committed");
 }
+
+#[test]
+#[ignore = "needs git"]
+fn an_index_runs_nothing_of_a_repository_and_lists_what_consumers_get() {
+    let repo = Repo::new();
+    let file = "layer: {name: web, repo: 'https://example.com/x.git', repopath: layers/web}\n";
+    repo.write("layers/web/layer.yaml", file);
+    repo.write("layers/web/.gitattributes", "* filter=x\n");
+    let commit = repo.commit("first");
+    repo.git(&["config", "filter.x.clean", "touch ran; cat"]);
+    repo.git(&["config", "core.fsmonitor", "touch ran"]);
+    // With another time git has to look into the file.
+    repo.write("layers/web/layer.yaml", file);
+    let out = tempfile::tempdir().unwrap();
+    let listed = || {
+        static_index::index(&repo.path().join("layers"), out.path(), &quiet()).unwrap();
+        let text = fs::read_to_string(out.path().join("index.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()[0].clone()
+    };
+    assert_eq!(listed()["commit"], json!(commit));
+    assert!(!repo.path().join("ran").exists() && !repo.path().join("layers/web/ran").exists());
+    // As of a checkout with other line ends: consumers get the commit's.
+    repo.write("layers/web/layer.yaml", &file.replace('\n', "\r\n"));
+    repo.git(&["config", "core.autocrlf", "true"]);
+    assert_eq!(listed().get("commit"), None);
+}
+
+/// Servers of pages answer with one, and 200, for whatever they do not have.
+#[test]
+fn a_page_in_place_of_the_api_is_no_answer_where_there_is_a_file() {
+    let pki = Pki::new();
+    let list = json!([{"name": "web", "repo": "/etc"}, {"name": 5}]).to_string();
+    let web = Web::start(Some(&pki), move |asked| match asked.path() {
+        "/index.json" => Answer::ok(list.clone()),
+        _ => Answer::ok("<html>"),
+    });
+    let mut project = asking(&web, &pki);
+    project.request.endpoint = Some(format!("{}/?token=x", web.url()));
+    let (_, problems) = told(project.resolve());
+    assert!(problems[0].contains("is on this machine"), "{problems:?}");
+    assert!(
+        web.asked().iter().all(|asked| asked.contains("?token=x")),
+        "{:?}",
+        web.asked()
+    );
+    assert_eq!(listed(&searched(&project, &["web"]).unwrap()), ["web"]);
+}

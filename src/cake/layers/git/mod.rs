@@ -23,7 +23,7 @@ use crate::contract::layer::digest;
 use crate::contract::layer::repo::{self, Transport};
 use crate::contract::problem::Problem;
 use crate::contract::suggest;
-use objects::{Objects, entries};
+use objects::{Fault, Objects};
 use run::{command, run};
 
 /// A repository, and who named it.
@@ -141,10 +141,18 @@ impl<'a> Git<'a> {
         subpath: Option<&str>,
     ) -> Result<Tree, Vec<Problem>> {
         let transport = self.allowed(repo).map_err(|problem| vec![problem])?;
-        let store = self
-            .fetched(repo, transport, commit)
-            .map_err(|problem| vec![problem])?;
-        self.read(&store, repo, commit, subpath)
+        let one = |problem| vec![problem];
+        let store = self.fetched(repo, transport, commit).map_err(one)?;
+        match self.read(&store, repo, commit, subpath) {
+            Err(Unread::Broken(_)) => {
+                // Cut off, or tampered with: what the repository has counts.
+                removed(&store).map_err(one)?;
+                let store = self.fetched(repo, transport, commit).map_err(one)?;
+                self.read(&store, repo, commit, subpath)
+                    .map_err(Unread::told)
+            }
+            outcome => outcome.map_err(Unread::told),
+        }
     }
 
     /// A bare repository that holds the commit.
@@ -162,9 +170,7 @@ impl<'a> Git<'a> {
                 return Ok(kept);
             }
             // Cut off, or tampered with by a cleaner of caches: fetched again.
-            fs::remove_dir_all(&kept).map_err(|error| {
-                Problem::new(format!("is broken, and cannot be removed: {error}")).in_file(&kept)
-            })?;
+            removed(&kept)?;
         }
         if self.offline && transport != Transport::Local {
             return Err(Problem::new(format!(
@@ -255,48 +261,15 @@ impl<'a> Git<'a> {
         repo: &Repo,
         commit: &str,
         subpath: Option<&str>,
-    ) -> Result<Tree, Vec<Problem>> {
+    ) -> Result<Tree, Unread> {
         let shown = repo::shown(&repo.url);
         let place = match subpath {
             Some(path) => format!("{shown} in {path}"),
-            None => shown.clone(),
+            None => shown,
         };
-        let refuse = |message: String| Problem::new(format!("{place}: {message}"));
-        let top = format!("{commit}:{}", subpath.unwrap_or_default());
-        let mut list = command(Transport::Local, self.trust);
-        list.arg("--git-dir").arg(store);
-        list.args(["ls-tree", "-r", "-l", "-z", "--full-tree", &top]);
-        let listed = run(list, &repo.url).map_err(|_| {
-            let short = commit.get(..12).unwrap_or(commit);
-            vec![refuse(format!(
-                "there is no such directory at commit {short}"
-            ))]
-        })?;
-        let entries = entries(&listed).map_err(|message| vec![refuse(message)])?;
-        let mut objects = Objects::open(command(Transport::Local, self.trust), store)
-            .map_err(|message| vec![refuse(message)])?;
-        let mut tree = Tree::default();
-        let mut problems = Vec::new();
-        let mut is_full = false;
-        for path in entries.keys() {
-            let added = objects.follow(&entries, path).and_then(|entry| {
-                let admitted = tree.admit(path, entry.size);
-                is_full = admitted.is_err();
-                admitted?;
-                let bytes = objects.get(&entry.object)?;
-                tree.insert(path, bytes, entry.mode == "100755")
-            });
-            if let Err(message) = added {
-                problems.push(refuse(message));
-            }
-            if is_full || problems.len() > MAX_PROBLEMS {
-                break;
-            }
-        }
-        match problems.is_empty() {
-            true => Ok(tree),
-            false => Err(problems),
-        }
+        let objects = Objects::open(command(Transport::Local, self.trust), store);
+        let objects = objects.map_err(|message| Unread::Refused(vec![Problem::new(message)]))?;
+        tree(objects, commit, subpath, &place)
     }
 
     /// How the repository is reached, if it may be.
@@ -315,6 +288,94 @@ impl<'a> Git<'a> {
             transport => Ok(transport),
         }
     }
+}
+
+/// Why the files of a commit cannot be had.
+enum Unread {
+    /// The repository is broken.
+    Broken(Problem),
+    /// They are no layer, or not there.
+    Refused(Vec<Problem>),
+}
+
+impl Unread {
+    fn told(self) -> Vec<Problem> {
+        match self {
+            Self::Broken(problem) => vec![problem],
+            Self::Refused(problems) => problems,
+        }
+    }
+}
+
+/// Removes what is in the cache.
+fn removed(store: &Path) -> Result<(), Problem> {
+    fs::remove_dir_all(store).map_err(|error| {
+        Problem::new(format!("is broken, and cannot be removed: {error}")).in_file(store)
+    })
+}
+
+/// The files of a commit, below `subpath`; `place` is how messages name that.
+fn tree(
+    mut objects: Objects,
+    commit: &str,
+    subpath: Option<&str>,
+    place: &str,
+) -> Result<Tree, Unread> {
+    let refuse = |message: String| Problem::new(format!("{place}: {message}"));
+    let unread = |fault| match fault {
+        Fault::Broken(message) => Unread::Broken(refuse(message)),
+        Fault::Refused(message) => Unread::Refused(vec![refuse(message)]),
+    };
+    let directory = objects.directory(commit, subpath).map_err(unread)?;
+    let directory = directory.ok_or_else(|| {
+        let short = commit.get(..12).unwrap_or(commit);
+        let message = format!("there is no such directory at commit {short}");
+        Unread::Refused(vec![refuse(message)])
+    })?;
+    let entries = objects.entries(&directory).map_err(unread)?;
+    let mut tree = Tree::default();
+    let mut problems = Vec::new();
+    for path in entries.keys() {
+        let added = objects.follow(&entries, path).and_then(|entry| {
+            let bytes = objects.file(&entry.object, |size| tree.admit(path, size))?;
+            tree.insert(path, bytes, entry.mode == "100755")
+                .map_err(Fault::Refused)
+        });
+        match added {
+            Ok(()) => {}
+            Err(Fault::Refused(message)) => problems.push(refuse(message)),
+            Err(broken) => return Err(unread(broken)),
+        }
+        if objects.is_over || problems.len() > MAX_PROBLEMS {
+            break;
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(tree),
+        false => Err(Unread::Refused(problems)),
+    }
+}
+
+/// The commit that is checked out around a directory, the path of the directory in the repository, empty
+/// for its top, and the files of the commit there. Nothing that the repository's settings name is run, and
+/// what is checked out is not looked at.
+#[must_use]
+pub fn committed(home: &Path) -> Option<(String, String, Tree)> {
+    let trust = Trust::default();
+    let home = home.canonicalize().ok()?;
+    let ask = |words: &[&str]| {
+        let mut command = command(Transport::Local, &trust);
+        command.arg("-C").arg(&home).arg("rev-parse").args(words);
+        let said = String::from_utf8(run(command, "").ok()?).ok()?;
+        Some(said.trim_end_matches('\n').to_owned())
+    };
+    let store = PathBuf::from(ask(&["--absolute-git-dir"])?);
+    let prefix = ask(&["--show-prefix"])?.trim_end_matches('/').to_owned();
+    let commit = ask(&["--verify", "HEAD^{commit}"])?;
+    let objects = Objects::open(command(Transport::Local, &trust), &store).ok()?;
+    let below = Some(prefix.as_str()).filter(|prefix| !prefix.is_empty());
+    let tree = tree(objects, &commit, below, "").ok()?;
+    Some((commit, prefix, tree))
 }
 
 /// Where git's commits are kept between runs: below `XDG_CACHE_HOME`, else below `HOME`.

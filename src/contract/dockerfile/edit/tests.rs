@@ -175,7 +175,11 @@ fn c21_install_runs_as_root_and_the_user_stays() {
         ("FROM plain AS a\nARG U=x\nUSER $U\nFROM a\n", "x"),
         ("# escape=`\nFROM plain\nUSER C\\x `\n y\n", "C\\x  y"),
     ] {
-        assert_eq!(lines(text), format!("USER 0:0; {run}; USER {user}"), "{text}");
+        assert_eq!(
+            lines(text),
+            format!("USER 0:0; {run}; USER {user}"),
+            "{text}"
+        );
     }
     assert_eq!(
         refused("FROM far\nENTRYPOINT [\"e\"]\nHEALTHCHECK NONE\n", &whole()),
