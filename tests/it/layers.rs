@@ -219,7 +219,6 @@ fn vendored_layers_are_as_the_image_has_them_and_stay_untouched_while_they_are_t
     project.write("../path/web/install", "#!/bin/sh\n");
     run_bit(&project.dir.path().join("path/web/install"));
     project.write(".cake/disco", "not ours");
-    project.write(".cake/layers/stale/layer.yaml", "layer: {name: stale}");
 
     let resolved = project.lock();
     assert!(vendor(&project.request.project, &resolved.layers).unwrap());
@@ -489,7 +488,7 @@ fn a_layer_put_there_by_hand_stays_with_all_its_files() {
     by_hand(&project, "mysql");
     project.lock();
     project.write(".cake/layers/mysql/mine.rules", "rules: [] # changed");
-    project.write(".cake/layers/stale/layer.yaml", "layer: {name: stale}");
+
     // An index has one of the name as well, and is not asked.
     project.request.endpoint = Some("/nowhere/index.json".to_owned());
     for request in [
@@ -508,7 +507,14 @@ fn a_layer_put_there_by_hand_stays_with_all_its_files() {
     }
     let (code, problems) = told(project.locked());
     assert_eq!((code, problems.len()), (1, 1), "{problems:?}");
-    assert!(!project.at(".cake/layers/stale").exists());
+    // Nor is one thrown away that nobody wants any more.
+    project.conf("cake: {layers: []}");
+    let (code, problems) = told(vendor(&project.request.project, &[]));
+    assert_eq!(code, 1);
+    assert!(
+        problems[0].contains("mysql: is a layer that only lies here"),
+        "{problems:?}"
+    );
     for path in [
         "README.md",
         "example/data.yaml",

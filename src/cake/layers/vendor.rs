@@ -4,13 +4,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::Layer;
-use super::local::VENDORED;
+use super::local::{VENDORED, vendored_names};
 use super::tree::File;
-use super::write;
-use crate::cake::failure::Failure;
+use super::{Layer, read_lock, write};
+use crate::cake::failure::{FAILED, Failure};
 use crate::cake::files;
 use crate::contract::layer::lock::Source;
+use crate::contract::problem::Problem;
 
 /// The file beside the layers that lists their names in the order of installation, one a line.
 pub const ORDER: &str = ".order";
@@ -31,6 +31,7 @@ pub fn vendor(project: &Path, layers: &[Layer]) -> Result<bool, Failure> {
     if holds(&target, layers, &order) {
         return Ok(false);
     }
+    abandoned(project, layers)?;
     write::directory(&target, |dir| {
         let files = listed(layers, &order);
         let files = files.iter().map(|(path, file)| (path.as_str(), *file));
@@ -42,6 +43,33 @@ pub fn vendor(project: &Path, layers: &[Layer]) -> Result<bool, Failure> {
     })
     .map_err(Failure::failed)?;
     Ok(true)
+}
+
+/// That nothing is thrown away which only lies there: what nobody wants any more, and the lock does not
+/// know to be had from elsewhere.
+fn abandoned(project: &Path, layers: &[Layer]) -> Result<(), Failure> {
+    let old = read_lock(project)?.unwrap_or_default();
+    let elsewhere = |name: &str| {
+        let locked = old.layer(name);
+        locked.is_some_and(|locked| locked.source != Source::Vendored)
+    };
+    let wanted = |name: &str| layers.iter().any(|layer| layer.locked.name == name);
+    let names = vendored_names(project).into_iter();
+    let problems: Vec<Problem> = names
+        .filter(|name| !wanted(name) && !elsewhere(name))
+        .map(|name| {
+            let message =
+                "is a layer that only lies here, and nothing wants it; move it away, or remove it";
+            Problem::new(message).in_file(project.join(VENDORED).join(name))
+        })
+        .collect();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Failure {
+            code: FAILED,
+            problems,
+        }),
+    }
 }
 
 /// Whether `.cake/layers` holds just these layers already.

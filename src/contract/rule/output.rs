@@ -380,22 +380,6 @@ mod tests {
         assert!(told[2].starts_with("/layers/x/x.rules:5:"), "{told:?}");
     }
 
-    #[test]
-    fn reading_takes_time_in_proportion_to_the_outputs() {
-        let many = |count: usize| {
-            let all = (0..count).map(|n| {
-                format!("    - {{content: \"{{{{ db }}}}\", to: /a{n}, mode: 640, check: [a, '{{}}']}}\n")
-            });
-            let text = all.collect::<String>();
-            let start = std::time::Instant::now();
-            assert_eq!(outputs(&text).len(), count);
-            start.elapsed()
-        };
-        let few = many(200);
-        let more = many(2000);
-        assert!(more < few * 60, "{few:?}, {more:?}");
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
