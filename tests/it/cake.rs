@@ -330,6 +330,10 @@ fn every_problem_of_a_project_is_told_at_once() {
         .lines()
         .filter(|line| line.starts_with("cake: error:"));
     assert!(lines.count() >= 3, "{}", output.stderr);
+    cake.write("cake.conf", "cake: {layrs: [mysql], mine: 1}");
+    cake.run(["build", "-n"])
+        .assert_code(78)
+        .assert_stderr_has("cake.conf:1:15: `cake.layrs`: unknown key; did you mean `layers`?");
     cake.run(["build", "-n", "mine.conf"])
         .assert_code(78)
         .assert_stderr_has("mine.conf");

@@ -97,7 +97,13 @@ pub fn parse(file: &Path, bytes: &[u8]) -> Result<Read<Conf>, Vec<Problem>> {
         return outcome(report, conf);
     };
     warn_unknown(&mut report, &root, &["cake"]);
-    warn_unknown(&mut report, &node, &KEYS);
+    for (key, entry) in node.entries().filter(|(key, _)| !KEYS.contains(key)) {
+        // A slip would mean an image without layers, and nobody told.
+        match super::suggest::hint(key, KEYS) {
+            hint if hint.is_empty() => report.warn(&entry.path, "unknown key, ignored"),
+            hint => report.refuse(&entry.path, format!("unknown key{hint}")),
+        }
+    }
     conf.endpoint = text_at(&mut report, &node, "endpoint");
     match node.given("layers") {
         None => {}
