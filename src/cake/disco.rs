@@ -3,10 +3,9 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use ring::digest::{SHA256, digest};
-
 use super::failure::Failure;
 use crate::contract::elf::Elf;
+use crate::contract::hash;
 use crate::contract::problem::Problem;
 
 /// How a static disco is had.
@@ -87,12 +86,7 @@ impl Disco {
     /// Its digest, in hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> String {
-        let digest = digest(&SHA256, &self.bytes);
-        digest
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hash::sha256(&self.bytes)
     }
 
     /// Holds it to the platform that is built for, `linux/arm64/v8` or an architecture alone.

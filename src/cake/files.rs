@@ -152,12 +152,17 @@ fn stage_at(path: PathBuf, bytes: &[u8], mode: u32) -> io::Result<Staged> {
     Ok(Staged { path, fresh })
 }
 
+/// The directory that something is in.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// A complete file beside its place.
 fn fresh(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
-    let dir = match path.parent() {
-        Some(dir) if dir != Path::new("") => dir,
-        _ => Path::new("."),
-    };
+    let dir = parent(path);
     fs::create_dir_all(dir)?;
     let mut fresh = tempfile::Builder::new().prefix(".cake-").tempfile_in(dir)?;
     fresh.write_all(bytes)?;

@@ -130,10 +130,7 @@ impl Project {
     /// # Errors
     /// Words of the command line that name no layer.
     pub(super) fn request(&self, source: &SourceArgs) -> Result<Request, Failure> {
-        let base = match self.conf_file.parent() {
-            Some(dir) if dir != Path::new("") => dir.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let base = files::parent(&self.conf_file).to_owned();
         let mut extra = wanted::all("--layer", &source.layers)?;
         // What the command line says is relative to where it is said, and the rest to `cake.conf`.
         if base != Path::new(".") {

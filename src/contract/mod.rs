@@ -8,7 +8,7 @@
 //! say whom a command runs as and within what, [`health`] how it is told to be well, [`metrics`] what it
 //! counts and [`logline`] what it writes to its log; [`mod@line`] reads a command, [`json`] writes without
 //! memory; [`dockerfile`] edits what an image is built from, and [`elf`] tells a static program; [`exit`],
-//! [`signal`], [`duration`], [`mod@time`], [`bytes`], [`quantity`], [`problem`] and [`report`] are the
+//! [`signal`], [`duration`], [`mod@time`], [`bytes`], [`hash`], [`quantity`], [`problem`] and [`report`] are the
 //! small vocabulary of all.
 
 pub mod account;
@@ -18,6 +18,7 @@ pub mod dockerfile;
 pub mod duration;
 pub mod elf;
 pub mod exit;
+pub mod hash;
 pub mod health;
 pub mod json;
 pub mod layer;

@@ -7,19 +7,11 @@ use std::path::{Path, PathBuf};
 
 use super::scratch::{self, Scratch};
 use super::tree::File;
-use crate::cake::files;
+use crate::cake::files::{self, parent};
 use crate::contract::problem::Problem;
 
 fn unwritable(path: &Path, error: &io::Error) -> Problem {
     Problem::new(format!("cannot be written: {error}")).in_file(path)
-}
-
-/// The directory that something is in.
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 /// Writes a file, mode 0644 if it is new, unless it already is just that; whether it was written.

@@ -7,6 +7,7 @@ use std::path::Path;
 use ring::digest;
 
 use super::parse::{self, Comment, Dockerfile, content, placed};
+use crate::contract::hash::hex;
 use crate::contract::problem::Problem;
 
 const BEGIN: &str = "# >>> cake";
@@ -155,13 +156,9 @@ fn digest(body: &[u8]) -> String {
         hash.update(content(line));
         hash.update(b"\n");
     }
-    let hash = hash.finish();
-    let digits: Vec<String> = hash
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    digits.concat().chars().take(DIGITS).collect()
+    let mut digits = hex(hash.finish().as_ref());
+    digits.truncate(DIGITS);
+    digits
 }
 
 /// The file without the blocks.

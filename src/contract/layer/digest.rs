@@ -21,22 +21,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ring::digest::{SHA256, digest};
-
-/// SHA-256 in lowercase hex.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(digest(&SHA256, bytes).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
-}
+use crate::contract::hash::sha256;
 
 /// Whether a file of a layer goes into an image: not what explains it and tries it out, which is
 /// `example/`, `expected/` and `README*` at the top, and never anything of git's.

@@ -15,6 +15,7 @@ use regex::Regex;
 use super::fault::told;
 use super::made;
 use super::template::Surroundings;
+use crate::contract::hash;
 use crate::contract::text::{self, Format, Snippet};
 
 /// What can be called: functions of ours, which are filters as well, and filters of the engine that are
@@ -310,9 +311,7 @@ fn base64_decode(text: &Value) -> Result<String, Error> {
 }
 
 fn sha256(text: &Value) -> Result<String, Error> {
-    let digest = ring::digest::digest(&ring::digest::SHA256, plain(text)?.as_bytes());
-    let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
-    Ok(digits.collect())
+    Ok(hash::sha256(plain(text)?.as_bytes()))
 }
 
 /// For a part of a URL, whichever: all but the unreserved characters of RFC 3986.

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use super::tree::{MAX_PROBLEMS, Tree};
 use super::web::Trust;
 use crate::cake::ui::Ui;
+use crate::contract::hash;
 use crate::contract::layer::digest;
 use crate::contract::layer::repo::{self, Transport};
 use crate::contract::problem::Problem;
@@ -158,7 +159,7 @@ impl<'a> Git<'a> {
     /// A bare repository that holds the commit.
     fn fetched(&self, repo: &Repo, transport: Transport, commit: &str) -> Result<PathBuf, Problem> {
         let shown = repo::shown(&repo.url);
-        let key = digest::sha256(repo.url.as_bytes());
+        let key = hash::sha256(repo.url.as_bytes());
         let name = format!("{}-{commit}.git", key.get(..16).unwrap_or(&key));
         let caches = self.cache.iter().map(PathBuf::as_path);
         let places = caches.chain(self.scratch.get().map(TempDir::path));

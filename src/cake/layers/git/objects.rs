@@ -3,7 +3,6 @@
 //! known here.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -12,6 +11,7 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 use super::run::not_started;
 use crate::cake::layers::tree::MAX_FILES;
+use crate::contract::hash::hex;
 
 /// Links to links to links of a repository that are followed.
 const MAX_LINKS: usize = 8;
@@ -256,15 +256,6 @@ fn name(kind: &str, bytes: &[u8]) -> String {
     digest.update(format!("{kind} {}\0", bytes.len()).as_bytes());
     digest.update(bytes);
     hex(digest.finish().as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
 }
 
 fn is_directory(entry: &Entry) -> bool {

@@ -1,3 +1,5 @@
+//! What images run, as whom and with which variables, over chains of stages and bases.
+
 use super::*;
 use crate::contract::dockerfile::{ImageConfig, parse, words};
 

@@ -1,3 +1,5 @@
+//! The block: what is in it, where it stands, and that it can be taken out again.
+
 use super::*;
 use crate::contract::dockerfile::{Build, CopyLine, ImageConfig};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Lines, heredocs, directives and stages, as builders read them.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Variables in words, with the defaults and patterns of the shell.
+
 use super::*;
 
 fn shell(text: &str) -> Result<String, Fault> {

@@ -1,13 +1,14 @@
 //! Tests of the lock: what is written is read, and what differs is told.
 
 use super::*;
+use crate::contract::hash;
 use proptest::prelude::*;
 
 fn locked(name: &str, source: Source) -> Locked {
     Locked {
         name: name.into(),
         source,
-        sha256: digest::sha256(name.as_bytes()),
+        sha256: hash::sha256(name.as_bytes()),
         layers: Vec::new(),
     }
 }
@@ -26,7 +27,7 @@ fn whole() -> Lock {
         index: Some("https://example.com/".into()),
         disco: Some(Disco {
             version: "0.1.0".into(),
-            sha256: digest::sha256(b"disco"),
+            sha256: hash::sha256(b"disco"),
         }),
         layers: vec![
             locked("env", Source::Embedded),
@@ -67,7 +68,7 @@ fn it_reads_well() {
          url: \"https://example.com/web.git\"\n    rev: \"1.0\"\n    commit: \"{}\"\n    \
          subpath: a/b\n    sha256: \"{}\"\n",
         "0".repeat(40),
-        digest::sha256(b"web")
+        hash::sha256(b"web")
     );
     // Whether a digest stands in quotes depends on its first digit.
     let unquoted = expected.replace('"', "");

@@ -1,3 +1,5 @@
+//! What each function gives, and what it says when it cannot.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

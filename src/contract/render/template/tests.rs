@@ -1,3 +1,5 @@
+//! Templates as a whole: what is undefined, what is included, what an error shows.
+
 use proptest::prelude::*;
 use serde_json::json;
 
