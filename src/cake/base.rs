@@ -66,9 +66,12 @@ impl<'a> Known<'a> {
             .map_err(Clone::clone)
     }
 
-    /// The platform that the base image is for, as far as it is known.
-    pub(super) fn platform(&self) -> Option<String> {
-        self.platform.borrow().clone()
+    /// The platform that is built for: the one that was said, else that of the base image as far as it
+    /// is known, else that of the builder, if there is to be one.
+    pub(super) fn platform(&self, said: Option<&str>, builder: Option<&Builder>) -> Option<String> {
+        said.map(str::to_owned)
+            .or_else(|| self.platform.borrow().clone())
+            .or_else(|| builder.and_then(Builder::platform).map(str::to_owned))
     }
 
     fn note_platform(&self, platform: Option<&str>, answer: &Answer) {

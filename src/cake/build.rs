@@ -66,17 +66,11 @@ pub(super) fn build(args: &BuildArgs, json: bool, ui: &Ui) -> Result<(), Failure
         ui.warn(&problem);
     }
     if !writes && is_final {
-        match json {
-            true => ui.result(line(&report(&baked, &ingredients, &dockerfile, None))),
-            false => ui.result(&baked.bytes),
-        }
+        print(&baked, &ingredients, &dockerfile, json, ui);
         return Ok(());
     }
 
-    let platform = args.builder.platform.clone();
-    let platform = platform
-        .or_else(|| known.platform())
-        .or_else(|| builder.and_then(Builder::platform).map(str::to_owned));
+    let platform = known.platform(args.builder.platform.as_deref(), builder);
     ingredients.find_disco(&args.disco, platform.as_deref(), args.source.locked)?;
     let pending = ingredients.pending(&root, &baked)?;
     check_ignored(
@@ -88,14 +82,8 @@ pub(super) fn build(args: &BuildArgs, json: bool, ui: &Ui) -> Result<(), Failure
     )?;
     let target = args.output.clone().unwrap_or_else(|| dockerfile.clone());
     let build = builder::Build {
-        dockerfile: target.clone(),
-        context: root.clone(),
-        tags: args.builder.tags.clone(),
         target: args.target.clone(),
-        build_args: args.builder.build_args.clone(),
-        platform: args.builder.platform.clone(),
-        is_quiet: ui.is_quiet(),
-        rest: args.builder.rest.clone(),
+        ..said::build(&args.builder, &target, &root, ui)
     };
     if !is_final {
         let prospect = Prospect {
@@ -298,6 +286,20 @@ pub(super) fn announce(resolved: &Resolved, ui: &Ui) {
     }
     for drift in &resolved.drift {
         ui.detail("Changed", drift);
+    }
+}
+
+/// The edited Dockerfile, as it is or in a report.
+pub(super) fn print(
+    baked: &Baked,
+    ingredients: &Ingredients,
+    dockerfile: &Path,
+    json: bool,
+    ui: &Ui,
+) {
+    match json {
+        true => ui.result(line(&report(baked, ingredients, dockerfile, None))),
+        false => ui.result(&baked.bytes),
     }
 }
 

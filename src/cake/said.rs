@@ -2,13 +2,15 @@
 //! passed on to the builder does not contradict what is baked.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::ValueEnum as _;
 
-use super::builder::Kind;
+use super::builder::{Build, Kind};
 use super::cli::{BaseArgs, BuilderArgs};
 use super::failure::Failure;
 use super::project::variable;
+use super::ui::Ui;
 use crate::contract::dockerfile;
 use crate::contract::exit;
 use crate::contract::problem::Problem;
@@ -59,6 +61,20 @@ pub(super) fn said(
             code: exit::USAGE,
             problems,
         }),
+    }
+}
+
+/// What the builder is told, of a Dockerfile and a context, for its own last stage.
+pub(super) fn build(args: &BuilderArgs, dockerfile: &Path, context: &Path, ui: &Ui) -> Build {
+    Build {
+        dockerfile: dockerfile.to_owned(),
+        context: context.to_owned(),
+        tags: args.tags.clone(),
+        target: None,
+        build_args: args.build_args.clone(),
+        platform: args.platform.clone(),
+        is_quiet: ui.is_quiet(),
+        rest: args.rest.clone(),
     }
 }
 

@@ -4,8 +4,7 @@
 use std::path::Path;
 
 use super::base::Known;
-use super::build::{announce, line, needs_root, report};
-use super::builder;
+use super::build::{announce, line, needs_root, print, report};
 use super::cli::{BaseArgs, WrapArgs};
 use super::failure::Failure;
 use super::ingredients::Ingredients;
@@ -72,15 +71,11 @@ pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
         ui.warn(&problem);
     }
     if args.no_build {
-        match json {
-            true => ui.result(line(&report(&baked, &ingredients, file, None))),
-            false => ui.result(&baked.bytes),
-        }
+        print(&baked, &ingredients, file, json, ui);
         return Ok(());
     }
 
-    let platform = platform.map(str::to_owned).or_else(|| known.platform());
-    let platform = platform.or_else(|| builder.platform().map(str::to_owned));
+    let platform = known.platform(platform, Some(builder));
     ingredients.find_disco(&args.disco, platform.as_deref(), args.source.locked)?;
     let failed = |error: std::io::Error| {
         Failure::failed(Problem::new(format!(
@@ -101,16 +96,7 @@ pub(super) fn wrap(args: &WrapArgs, json: bool, ui: &Ui) -> Result<(), Failure> 
     std::fs::write(&dockerfile, text).map_err(failed)?;
     let pending = ingredients.pending(context.path(), &baked)?;
     ingredients.write(context.path(), pending)?;
-    let build = builder::Build {
-        dockerfile,
-        context: context.path().to_owned(),
-        tags: args.builder.tags.clone(),
-        target: None,
-        build_args: args.builder.build_args.clone(),
-        platform: args.builder.platform.clone(),
-        is_quiet: ui.is_quiet(),
-        rest: args.builder.rest.clone(),
-    };
+    let build = said::build(&args.builder, &dockerfile, context.path(), ui);
     let tags = build.tags.join(", ");
     ui.note(
         "Wrapping",
