@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use layer_cake::cake::lint;
-use layer_cake::cake::needs;
-use layer_cake::cake::trial::{self, Request};
 
+use crate::shipped::{find, tried};
 use crate::support::{
-    Cake, Consul, Container, DEADLINE, Image, ImageBuilder, Response, Sandbox, disco_bin, dist_bin,
-    free_port, repo, request, wait_for,
+    Cake, Consul, Container, DEADLINE, Image, ImageBuilder, Response, Sandbox, dist_bin, free_port,
+    repo, request, wait_for,
 };
 
 const ALL: [&str; 3] = ["job", "site", "webapp"];
@@ -97,21 +96,9 @@ fn wait_answer(port: u16, path: &str, is_it: impl Fn(&Response) -> bool) -> Resp
 
 #[test]
 fn every_example_passes_the_strictest_lint() {
-    let find = |name: &str| Some(repo().join("layers").join(name)).filter(|dir| dir.is_dir());
     let found = lint::lint(&ALL.map(example), &find, true);
     assert!(found.problems.is_empty(), "{:?}", found.problems);
-    let layer = example("webapp/layers/webapp");
-    let needs = needs::of(&layer, &find);
-    let outcome = trial::run(&Request {
-        layer: &layer,
-        needs: &needs.found,
-        data: None,
-        disco: disco_bin(),
-        update: false,
-        keep: false,
-        timeout: trial::TIMEOUT,
-    });
-    let trial = outcome.unwrap_or_else(|failure| panic!("{}", failure.problems[0]));
+    let trial = tried(&example("webapp/layers/webapp"));
     assert!(trial.is_good(), "{}", trial.text());
 }
 

@@ -92,7 +92,7 @@ fn only(name: &str, data: &Value, path: &str) -> String {
 }
 
 /// Where layers that ship need one another.
-fn find(name: &str) -> Option<PathBuf> {
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
     Some(layer(name)).filter(|dir| dir.is_dir())
 }
 
@@ -111,21 +111,26 @@ fn every_layer_passes_the_strictest_lint() {
     assert_eq!(there, ALL);
 }
 
+/// What the example data of a layer renders to, with the disco under test.
+pub(crate) fn tried(dir: &Path) -> trial::Trial {
+    let needs = needs::of(dir, &find);
+    let outcome = trial::run(&trial::Request {
+        layer: dir,
+        needs: &needs.found,
+        data: None,
+        disco: disco_bin(),
+        update: false,
+        keep: false,
+        timeout: trial::TIMEOUT,
+    });
+    outcome.unwrap_or_else(|failure| panic!("{}: {}", dir.display(), failure.problems[0]))
+}
+
 #[test]
 fn every_example_renders_to_what_is_expected() {
     for name in ALL {
         let dir = layer(name);
-        let needs = needs::of(&dir, &find);
-        let outcome = trial::run(&trial::Request {
-            layer: &dir,
-            needs: &needs.found,
-            data: None,
-            disco: disco_bin(),
-            update: false,
-            keep: false,
-            timeout: trial::TIMEOUT,
-        });
-        let trial = outcome.unwrap_or_else(|failure| panic!("{name}: {}", failure.problems[0]));
+        let trial = tried(&dir);
         assert!(trial.is_good(), "{name}:\n{}", trial.text());
         // What is secret is nobody else's.
         for file in &trial.files {

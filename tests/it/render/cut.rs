@@ -3,6 +3,20 @@
 
 use super::*;
 
+/// A disco that supervises the command, once that runs.
+fn supervising(sandbox: &Sandbox) -> Running {
+    let running = disco(sandbox)
+        .cfg(format!(
+            "{}|disco.mode=supervise|disco.destdir={}",
+            settings(sandbox),
+            sandbox.path("root").display()
+        ))
+        .args(COMMAND)
+        .spawn();
+    running.wait_stdout("up");
+    running
+}
+
 #[test]
 fn a_template_without_an_end_fails_like_any_other() {
     for (content, expected) in [
@@ -90,15 +104,7 @@ fn an_agent_killed_at_any_time_leaves_whole_files_and_nothing_else() {
         })
         .collect();
     let sandbox = sandbox(&entries, "   once: false\n   then: {signal: HUP}\n");
-    let running = disco(&sandbox)
-        .cfg(format!(
-            "{}|disco.mode=supervise|disco.destdir={}",
-            settings(&sandbox),
-            sandbox.path("root").display()
-        ))
-        .args(COMMAND)
-        .spawn();
-    running.wait_stdout("up");
+    let running = supervising(&sandbox);
     let init = running.pid();
     let dir = sandbox.path("root/d");
     let content = |host: &str| format!("{host} ").repeat(20_000);
@@ -201,15 +207,7 @@ fn a_run_that_was_cut_signals_though_its_files_are_right() {
         &format!("    {{content: \"{{{{ db.host }}}}\", to: /a, check: {check}}}\n"),
         "   once: false\n   then: {signal: HUP}\n",
     );
-    let running = disco(&sandbox)
-        .cfg(format!(
-            "{}|disco.mode=supervise|disco.destdir={}",
-            settings(&sandbox),
-            sandbox.path("root").display()
-        ))
-        .args(COMMAND)
-        .spawn();
-    running.wait_stdout("up");
+    let running = supervising(&sandbox);
     let agent = agent(&running);
     sandbox.write("data.yaml", "db: {host: h2}\n");
     wait_for("the check", DEADLINE, || {
